@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::online::{Online, Pulse};
 use crate::snapshots::Snapshots;
-use crate::text::{hex, printable, without_passwords, without_tokens};
+use crate::text::{hex, printable, without_passwords, without_queries, without_tokens};
 use crate::{Error, Hub, OnProgress, Progress, Result};
 
 /// How many times a download is attempted.
@@ -210,7 +210,8 @@ impl<T: RepoType> Wanted<'_, T> {
                 Err(HFError::Http { context }) if context.status.as_u16() == 416 => break,
                 Err(error) => return Ok(Err(error)),
             };
-            watch.tell(done);
+            // Whether the bytes so far are of this file is not known yet.
+            watch.pulse.beat(done);
             loop {
                 let next = watch.pulse.watch(async { stream.next().await.transpose() });
                 match next.await {
@@ -333,15 +334,15 @@ fn sha256(path: &Path) -> Result<String> {
 }
 
 /// Formats an error and its causes in one line: the client's own messages leave out the reason. The length is
-/// limited, because a server may have written part of the text. Passwords of `endpoint` and of other addresses, and
-/// tokens of the hub, are masked.
+/// limited, because a server may have written part of the text. Passwords of `endpoint` and of other addresses, queries
+/// of addresses, and tokens of the hub are masked.
 pub(crate) fn with_causes(error: &dyn std::error::Error, endpoint: &str) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     let text = causes.fold(error.to_string(), |text, cause| {
         let cause = cause.to_string();
         if text.contains(&cause) { text } else { format!("{text}: {cause}") }
     });
-    let text = without_tokens(&without_passwords(&text, endpoint));
+    let text = without_tokens(&without_queries(&without_passwords(&text, endpoint)));
     let text = printable(&text).replace(['\n', '\t'], " ");
     match text.char_indices().nth(LONGEST_MESSAGE) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -364,6 +365,10 @@ impl Watch {
 
     fn tell(&self, done: u64) {
         self.pulse.beat(done);
+        self.report(done);
+    }
+
+    fn report(&self, done: u64) {
         let total = self.total();
         (self.on_progress)(Progress::Download { file: &self.file, done, total });
     }
@@ -375,7 +380,8 @@ impl ProgressHandler for Watch {
         let done = match event {
             DownloadEvent::Start { total_bytes, .. } => {
                 self.total.store(*total_bytes, Ordering::Relaxed);
-                0
+                self.pulse.announce();
+                return self.report(0);
             }
             DownloadEvent::Progress { files } => {
                 files.last().map_or(0, |progress| progress.bytes_completed)

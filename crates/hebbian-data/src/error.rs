@@ -285,7 +285,8 @@ pub enum Error {
         /// What to do.
         advice: String,
     },
-    /// A data set that the hub does not have, or does not have as images with labels.
+    /// A data set that the hub does not have, or does not have as images with labels, or a name that none of its files
+    /// can have.
     #[error("{name}: {reason}: {advice}")]
     HubSet {
         /// What was asked for.

@@ -10,8 +10,8 @@ use hf_hub::{HFClient, HFError, RepoType, RepoTypeDataset, RepoTypeModel, split_
 use crate::download::{ATTEMPTS, Turn, Wanted, with_causes};
 use crate::environment::Environment;
 use crate::online::{Online, Patience};
-use crate::snapshots::Snapshots;
-use crate::text::without_passwords;
+use crate::snapshots::{Snapshots, stays_inside};
+use crate::text::{printable, without_passwords};
 use crate::{Error, OnProgress, RepoKind, Result};
 
 /// The Hugging Face Hub and its cache on this machine.
@@ -173,7 +173,8 @@ impl Hub {
     /// from the cache.
     ///
     /// # Errors
-    /// If the file is not cached and cannot be downloaded, or if it is not what the hub announced.
+    /// If the file is not cached and cannot be downloaded, if it is not what the hub announced, or if a name would lead
+    /// out of the cache.
     pub fn fetch(
         &self,
         kind: RepoKind,
@@ -195,6 +196,16 @@ impl Hub {
         file: &str,
         on_progress: &OnProgress,
     ) -> Result<PathBuf> {
+        let all = repos.iter().map(|&repo| ("repository", repo));
+        for (what, name) in all.chain([("revision", revision), ("file", file)]) {
+            if !stays_inside(name) {
+                let name = name.escape_debug();
+                let reason = format!("found the {what} '{name}', expected a path in the cache");
+                let name = printable(&format!("{file} of {}", repos.join(" or ")));
+                let advice = "write it as the hub does, without '..' and any of \\:*?\"<>|~^";
+                return Err(Error::HubSet { name, reason, advice });
+            }
+        }
         match kind {
             RepoKind::Dataset => {
                 self.fetch_typed(RepoTypeDataset, kind, repos, revision, file, on_progress)
@@ -230,7 +241,7 @@ impl Hub {
             }
         }
         let mut reasons = Vec::new();
-        let advice = match kind {
+        let mut advice = match kind {
             RepoKind::Dataset => "name a folder that holds the data set with --data-dir",
             RepoKind::Model => "check the name, for a private model HF_TOKEN too",
         };
@@ -247,6 +258,12 @@ impl Hub {
                     match wanted.download(online, on_progress)? {
                         Ok(path) => return Ok(path),
                         Err(error) => {
+                            if matches!(
+                                error,
+                                HFError::AuthRequired { .. } | HFError::Forbidden { .. }
+                            ) {
+                                advice = for_refused(kind);
+                            }
                             let reason = with_causes(&error, self.endpoint());
                             reasons.push(format!("the download failed ({reason})"));
                         }
@@ -261,6 +278,20 @@ impl Hub {
             reason: reasons.join(", "),
             advice,
         })
+    }
+}
+
+/// What to do if the hub refuses a file, as it does for sets and models that are private or gated.
+fn for_refused(kind: RepoKind) -> &'static str {
+    match kind {
+        RepoKind::Dataset => {
+            "accept the terms on the page of the set if it has some, and set HF_TOKEN to a token that may see it; or \
+             name a folder that holds the data set with --data-dir"
+        }
+        RepoKind::Model => {
+            "check the name, accept the terms on the page of the model if it has some, and set HF_TOKEN to a token \
+             that may see it"
+        }
     }
 }
 

@@ -54,6 +54,9 @@ impl Online {
     }
 }
 
+/// Longer than the client waits for the lock of a file that another program downloads, 10 s.
+const LOCK_WAIT: Duration = Duration::from_secs(11);
+
 /// The last sign of life of a server.
 pub(crate) struct Pulse {
     patience: Patience,
@@ -63,12 +66,14 @@ pub(crate) struct Pulse {
 struct Last {
     at: Instant,
     has_answered: bool,
+    /// Whether the answer has only announced a file so far.
+    is_announced: bool,
     done: u64,
 }
 
 impl Last {
     fn now() -> Self {
-        Self { at: Instant::now(), has_answered: false, done: 0 }
+        Self { at: Instant::now(), has_answered: false, is_announced: false, done: 0 }
     }
 }
 
@@ -86,11 +91,17 @@ impl Pulse {
         *self.last() = Last::now();
     }
 
+    /// Reports that the server has announced a file. Before the client asks for its bytes, it may wait for another
+    /// program that downloads the same file.
+    pub fn announce(&self) {
+        *self.last() = Last { has_answered: true, is_announced: true, ..Last::now() };
+    }
+
     /// Reports the bytes so far: an increase is a sign of life, and so is the first report.
     pub fn beat(&self, done: u64) {
         let mut last = self.last();
-        if !last.has_answered || done > last.done {
-            *last = Last { at: Instant::now(), has_answered: true, done };
+        if !last.has_answered || last.is_announced || done > last.done {
+            *last = Last { has_answered: true, done, ..Last::now() };
         }
     }
 
@@ -105,7 +116,12 @@ impl Pulse {
             let (limit, at, has_answered) = {
                 let last = self.last();
                 let Patience { answer, bytes } = self.patience;
-                (if last.has_answered { bytes } else { answer }, last.at, last.has_answered)
+                let limit = match last.has_answered {
+                    true if last.is_announced => bytes.max(LOCK_WAIT),
+                    true => bytes,
+                    false => answer,
+                };
+                (limit, last.at, last.has_answered)
             };
             // An output that is ready is returned, however long this program has been busy with
             // something else.

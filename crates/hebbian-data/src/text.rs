@@ -72,6 +72,32 @@ pub(crate) fn without_tokens(text: &str) -> String {
     masked
 }
 
+/// Replaces the queries of addresses by `***`: the address of a private file in a store has a signature there, with
+/// which anyone may read the file for a while.
+pub(crate) fn without_queries(text: &str) -> String {
+    let ends = |c: char| c.is_whitespace() || "\"'`<>".contains(c);
+    let (mut masked, mut rest) = (String::new(), text);
+    while let Some((before, after)) = rest.split_once("://") {
+        let end = after.find(|c: char| c == '?' || ends(c)).unwrap_or(after.len());
+        let (address, more) = after.split_at(end);
+        masked += before;
+        masked += "://";
+        masked += address;
+        rest = match more.strip_prefix('?') {
+            Some(query) => {
+                let end = query.find(ends).unwrap_or(query.len());
+                // What belongs to the sentence around the address.
+                let end = query[..end].trim_end_matches([')', ',', ':', ';', '.']).len();
+                masked.push('?');
+                masked += MASK;
+                &query[end..]
+            }
+            None => more,
+        };
+    }
+    masked + rest
+}
+
 const MASK: &str = "***";
 
 /// The part of an address between its scheme and its last `@`.
@@ -83,7 +109,7 @@ fn user(address: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{without_passwords, without_tokens};
+    use super::{without_passwords, without_queries, without_tokens};
 
     #[test]
     fn passwords_are_masked_wherever_they_stand() {
@@ -97,6 +123,20 @@ mod tests {
             ("https://me:se/cret@hub/x", "https://me:se/cret@hub", "https://***@hub/x"),
         ] {
             assert_eq!(without_passwords(text, endpoint), expected);
+        }
+    }
+
+    #[test]
+    fn queries_are_masked() {
+        for (text, expected) in [
+            ("why? http://hub/a, or what?", "why? http://hub/a, or what?"),
+            ("at https://cdn/a?Policy=b&Signature=c: no", "at https://cdn/a?***: no"),
+            ("(url=http://hub/a?b=c, http://d/?e)", "(url=http://hub/a?***, http://d/?***)"),
+            ("url (https://cdn/a(1)?b=(2)&Signature=c)", "url (https://cdn/a(1)?***)"),
+            ("https://cdn/?next=https://d/?Signature=c", "https://cdn/?***"),
+            ("'http://é/?ü' http://hub/?", "'http://é/?***' http://hub/?***"),
+        ] {
+            assert_eq!(without_queries(text), expected);
         }
     }
 

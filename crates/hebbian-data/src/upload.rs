@@ -1,6 +1,7 @@
 //! Pushes of files to a model repository of the hub.
 
 use std::fs::File;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -85,28 +86,27 @@ impl Hub {
             let repo = online.client.repository(RepoTypeModel, owner, name);
             let create = online.client.create_repository().repo_id(push.repo);
             let create = create.repo_type(RepoTypeModel).private(push.private);
-            // A silent server is detected here. Later, silence may have other reasons: large files are read to
-            // compute their sums.
-            let is_new = match Pulse::new(self.patience()).watch(create.send()).await {
+            let is_new = match self.answer(create.send()).await {
                 Ok(_) => true,
                 Err(HFError::Conflict { .. }) => false,
                 // A user who may write to a repository need not have the right to create one.
                 Err(HFError::Forbidden { .. })
-                    if repo.exists().send().await.is_ok_and(|exists| exists) =>
+                    if self.answer(repo.exists().send()).await.is_ok_and(|exists| exists) =>
                 {
                     false
                 }
                 Err(error) => return Err(failed(error)),
             };
-            if push.private
-                && !is_new
-                && repo.info().send().await.map_err(failed)?.private != Some(true)
-            {
-                let reason = "it is there already, and all can see it".to_string();
-                return Err(refused(reason, "make it private on the hub, or choose another name"));
+            if push.private && !is_new {
+                let info = self.answer(repo.info().send()).await.map_err(failed)?;
+                if info.private != Some(true) {
+                    let reason = "it is there already, and all can see it".to_string();
+                    let advice = "make it private on the hub, or choose another name";
+                    return Err(refused(reason, advice));
+                }
             }
             if push.branch != MAIN && !push.branch.starts_with("refs/") {
-                match repo.create_branch().branch(push.branch).send().await {
+                match self.answer(repo.create_branch().branch(push.branch).send()).await {
                     Ok(()) | Err(HFError::Conflict { .. }) => {}
                     Err(error) => return Err(failed(error)),
                 }
@@ -119,6 +119,15 @@ impl Hub {
             .commit_url
             .unwrap_or_else(|| format!("{}/{}/tree/{}", self.endpoint(), push.repo, push.branch));
         Ok(printable(&without_passwords(&address, self.endpoint())))
+    }
+
+    /// Returns the answer to a small request, or an error if the server is silent. The silence of a commit may have
+    /// other reasons: large files are read to compute their sums.
+    async fn answer<T>(
+        &self,
+        request: impl Future<Output = Result<T, HFError>>,
+    ) -> Result<T, HFError> {
+        Pulse::new(self.patience()).watch(request).await
     }
 }
 

@@ -419,7 +419,10 @@ fn from_the_hub() -> Result {
     );
     let locked = r#"{"error": "Access is restricted"}"#.to_string();
     mirror.twist("/someone/locked/", Twist::Refuse("401 Unauthorized", locked));
-    says("someone/locked", &["someone/locked", "Authentication required", "HF_TOKEN"]);
+    says(
+        "someone/locked",
+        &["someone/locked", "Authentication required", "accept the terms", "HF_TOKEN"],
+    );
     let wrong =
         Served::lfs(std::fs::read(folder.path().join("model.safetensors"))?, Manner::WrongBody);
     mirror.serve_model("someone/changed", "main", "model.safetensors", wrong);

@@ -39,7 +39,9 @@ impl Transform for ColourJitter {
 
     fn apply(&self, mut image: Image, rng: &mut Rng) -> Result<Image> {
         let (_, height, width) = self.shape(image.shape())?;
-        let strength = rng.between(-self.saturation, self.saturation).exp2() as f32;
+        // An infinite factor would give colours to what has none.
+        let strength = rng.between(-self.saturation, self.saturation).exp2();
+        let strength = strength.min(f64::from(f32::MAX)) as f32;
         let turn = rng.between(-self.hue, self.hue) as f32;
         let (red, rest) = image.values_mut().split_at_mut(height * width);
         let (green, blue) = rest.split_at_mut(height * width);

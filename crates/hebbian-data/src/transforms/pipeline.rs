@@ -137,8 +137,13 @@ impl Pipeline {
     /// # Errors
     /// If the transforms cannot be applied to the images, or if one of them is random.
     pub fn apply_to(&self, images: &Tensor) -> Result<Tensor> {
-        if self.is_empty() || images.dims4()?.0 == 0 {
+        if self.is_empty() {
             return Ok(images.clone());
+        }
+        let (batch, channels, height, width) = images.dims4()?;
+        if batch == 0 {
+            let (channels, height, width) = self.shape((channels, height, width))?;
+            return Ok(images.reshape((0, channels, height, width))?);
         }
         let graph = match images.track_op() {
             true => self.differentiable(&images.to_dtype(DType::F32)?.to_device(&Device::Cpu)?)?,

@@ -71,7 +71,7 @@ impl Transform for RandomResizedCrop {
             }
             () if !(scale[0] > 0.0 && scale[0] <= scale[1] && scale[1] <= 1.0) => {
                 format!(
-                    "found a scale of {scale:?}, expected two shares above 0, the smaller one first"
+                    "found a scale of {scale:?}, expected two shares above 0 and up to 1, the smaller one first"
                 )
             }
             () if !(ratio[0] > 0.0 && ratio[0] <= ratio[1] && ratio[1].is_finite()) => {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use crate::common::mirror::{Manner, Mirror, Served, sha256};
+use crate::common::mirror::{Manner, Mirror, Served, Twist, sha256};
 use crate::common::{assert_images, assert_says, files, quiet, refusing_port, split, write};
 use hebbian_data::{
     Dataset, DatasetName, Error, Hub, LoadOptions, Progress, RepoKind, load_from_hub,
@@ -162,6 +162,16 @@ fn passwords_are_not_shown() {
     }
 }
 
+/// A server redirects to an address with a signature, again and again.
+#[test]
+fn signatures_of_addresses_are_not_shown() {
+    let (cache, mirror) = (tempfile::tempdir().unwrap(), mnist(Manner::Good));
+    mirror.twist("train/0000.parquet", Twist::Redirect("train/0000.parquet?Signature=s1gned"));
+    let error = load(&mirror, cache.path()).unwrap_err().to_string();
+    assert_says(&error, &["redirects", "train/0000.parquet?***"]);
+    assert!(!error.contains("s1gned"), "{error}");
+}
+
 #[test]
 fn without_a_network_the_error_says_where_it_looked() {
     let (port, _connection) = refusing_port();
@@ -232,7 +242,19 @@ fn what_is_left_of_another_file_does_no_harm() {
         (blobs.join(format!("{}.incomplete", name.repeat(64))), vec![7_u8; size])
     });
     others.iter().for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
-    assert_mnist(&load(&mnist(Manner::Good), cache.path()).unwrap());
+    let mirror = mnist(Manner::Good);
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let seen = events.clone();
+    let on_progress = Arc::new(move |progress: Progress<'_>| {
+        if let Progress::Download { done, total, .. } = progress {
+            seen.lock().unwrap().push((done, total));
+        }
+    });
+    let hub = Hub::new(&mirror.endpoint, cache.path());
+    assert_mnist(&load_from_hub("mnist", &hub, &LoadOptions::default(), on_progress).unwrap());
+    // Bytes of the others are not reported: those of a file come after its size.
+    let events = events.lock().unwrap();
+    assert!(events.iter().all(|&(done, total)| done <= total), "{events:?}");
     for (path, bytes) in others {
         assert!(fs::read(path).unwrap() == bytes, "it is as the other download left it");
     }
@@ -293,6 +315,36 @@ fn nothing_outside_the_cache_is_deleted() {
         assert_eq!(fs::read(&stored).unwrap(), damaged);
         assert!(!blob.is_symlink() && blob.is_file(), "the file was fetched again");
     }
+}
+
+/// Names lead to files of the repository only, with the network and without it: a file beside the folder of the
+/// repository, which is no JSON, is neither read nor deleted.
+#[test]
+fn names_do_not_lead_out_of_the_cache() {
+    let (cache, mirror) = (tempfile::tempdir().unwrap(), mnist(Manner::Good));
+    load(&mirror, cache.path()).unwrap();
+    mirror.log();
+    let outside = cache.path().join("outside.json");
+    fs::write(&outside, "mine").unwrap();
+    let (commit, absolute) = ("a".repeat(40), outside.display().to_string());
+    let hub = Hub::new(&mirror.endpoint, cache.path());
+    for (repo, revision, file, what) in [
+        (REPO, commit.as_str(), "../../../outside.json", "file"),
+        (REPO, &commit, "mnist/../../../../outside.json", "file"),
+        (REPO, &commit, &absolute, "file"),
+        (REPO, &commit, "", "file"),
+        (REPO, "../refs/convert/parquet", TEST, "revision"),
+        (REPO, &absolute, TEST, "revision"),
+        (REPO, "", TEST, "revision"),
+        ("../ylecun/mnist", "main", TEST, "repository"),
+    ] {
+        for hub in [hub.clone(), hub.clone().offline()] {
+            let error = hub.fetch(RepoKind::Dataset, repo, revision, file, &quiet()).unwrap_err();
+            assert_says(&error.to_string(), &[&format!("found the {what} '"), "as the hub does"]);
+        }
+    }
+    assert_eq!(fs::read(&outside).unwrap(), b"mine");
+    assert_eq!(mirror.log(), [""; 0]);
 }
 
 #[test]

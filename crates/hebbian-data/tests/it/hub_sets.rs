@@ -228,6 +228,17 @@ fn main_is_read_where_the_hub_has_not_converted_all() {
     assert_eq!(part.train.len() + part.test.len(), 6);
 }
 
+/// The hub tells everyone which files a gated set has, but gives them only to those who have accepted its terms.
+#[test]
+fn a_set_that_is_gated_says_what_to_do() {
+    for status in ["401 Unauthorized", "403 Forbidden"] {
+        let (mirror, cache) = (insects(), tempfile::tempdir().unwrap());
+        mirror.twist("/resolve/", Twist::Refuse(status, String::new()));
+        let hub = Hub::new(&mirror.endpoint, cache.path());
+        refused(SET, &hub, &[SET, "accept the terms", "HF_TOKEN", "--data-dir"]);
+    }
+}
+
 #[test]
 fn what_the_hub_does_not_have_is_said() {
     let (mirror, cache) = (Mirror::start(), tempfile::tempdir().unwrap());

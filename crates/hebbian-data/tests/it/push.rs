@@ -246,3 +246,28 @@ fn a_server_that_never_answers_is_given_up() {
     assert_says(&error.to_string(), &[REPO, "did not answer for 0.3 seconds", "push again"]);
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }
+
+/// A server that says that the repository is there, or that the token may not make it, and then nothing more.
+#[test]
+fn a_server_that_falls_silent_is_given_up() {
+    for (silent, branch, private, may_make, says) in [
+        ("/branch/", "tests", false, true, "did not answer for 0.3 seconds"),
+        ("/api/models/", "main", true, true, "did not answer for 0.3 seconds"),
+        ("/api/models/", "main", false, false, "no right"),
+    ] {
+        let (mirror, cache, folder) = (Mirror::start(), tempfile::tempdir().unwrap(), folder());
+        mirror.make_repo(REPO, true);
+        mirror.twist(silent, Twist::Silence);
+        if !may_make {
+            let said = r#"{"error": "no right"}"#.to_string();
+            mirror.twist("/api/repos/create", Twist::Refuse("403 Forbidden", said));
+        }
+        let patience = Duration::from_millis(300);
+        let hub = hub(&mirror.endpoint, &cache, TOKEN).with_patience(patience, patience);
+        let (start, files) = (Instant::now(), names());
+        let push = Push { branch, private, ..to(&folder, &files, REPO) };
+        let error = hub.push(&push, &quiet()).unwrap_err();
+        assert_says(&error.to_string(), &[REPO, says]);
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    }
+}

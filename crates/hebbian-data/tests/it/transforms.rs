@@ -338,7 +338,11 @@ fn jitter_is_uniform_in_the_exponent_and_in_the_hue() {
     }
     assert_count(greener, draws, 0.5, "greener");
     let grey = image(&[0.3; 3], (3, 1, 1));
-    assert_eq!(apply("colour-jitter", grey.clone(), 1), grey, "what has no colour keeps it");
+    for seed in 0..20 {
+        for text in ["colour-jitter", "colour-jitter:saturation=1000"] {
+            assert_eq!(apply(text, grey.clone(), seed), grey, "what has no colour gets none");
+        }
+    }
 }
 
 /// `Image.new("RGB", …).convert("L")` of Pillow 13: 76, 150, 29, 255, 0, 18, 106, 164 and 100. For the first six
@@ -366,6 +370,16 @@ fn grey_is_pillows_luma() {
     let already = image(&levels, (1, 3, 3));
     assert_eq!(apply("grey", already.clone(), 0), already);
     says(Grey {}.shape((2, 3, 3)).unwrap_err(), &["grey", "2 channels", "expected 3"]);
+}
+
+/// A batch without images has the shape that images would get.
+#[test]
+fn no_images_have_a_shape_too() -> Result {
+    let none = Tensor::zeros((0, 3, 8, 8), DType::F32, CPU)?;
+    assert_eq!(pipeline("grey,resize=4").apply_to(&none)?.dims(), [0, 1, 4, 4]);
+    let two = Tensor::zeros((0, 2, 8, 8), DType::F32, CPU)?;
+    says(pipeline("grey").apply_to(&two).unwrap_err(), &["2 channels", "expected 3"]);
+    Ok(())
 }
 
 /// `(x − x̄) / (1e-10 + s)` with the unbiased deviation `s`.
@@ -661,6 +675,7 @@ fn what_is_wrong_names_the_transform() -> Result {
         ("random-crop=-1", &["random-crop=-1"]),
         ("flip=2", &["flip", "found a probability of 2", "0 to 1"]),
         ("random-resized-crop=8:scale=1/0.5", &["random-resized-crop", "scale", "[1.0, 0.5]"]),
+        ("random-resized-crop=8:scale=0.5/2", &["random-resized-crop", "[0.5, 2.0]", "up to 1"]),
         ("random-resized-crop=8:ratio=0/1", &["random-resized-crop", "ratio"]),
         ("colour-jitter:hue=0.6", &["colour-jitter", "hue of 0.6"]),
         ("standardise:mean=1", &["standardise", "expected both"]),

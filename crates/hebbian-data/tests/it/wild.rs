@@ -75,7 +75,7 @@ fn a_download_that_stalls_is_taken_up() {
 }
 
 /// The client gives up after ten seconds when another program downloads the file and therefore holds its lock; the load
-/// does not.
+/// does not, even if the next byte of an answer is to come sooner.
 #[test]
 fn a_download_of_another_program_is_waited_for() {
     let (mirror, cache) = (mnist(Manner::Good), tempfile::tempdir().unwrap());
@@ -89,7 +89,8 @@ fn a_download_of_another_program_is_waited_for() {
             std::thread::sleep(Duration::from_secs(12));
             drop(lock);
         });
-        let hub = Hub::new(&mirror.endpoint, cache.path());
+        let patience = Duration::from_secs(3);
+        let hub = Hub::new(&mirror.endpoint, cache.path()).with_patience(patience, patience);
         assert_mnist(&load("mnist", &hub).unwrap());
     });
 }
