@@ -242,17 +242,22 @@ def main():
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     steps = {}
-    for setting, (layout, compiled) in SETTINGS.items():
+
+    def attempt(setting, make_step):
         try:
-            step = make(getattr(torch, layout), compiled)
+            step = make_step()
             for _ in range(3):
                 step()
             steps[setting] = step
         except Exception as error:  # no compiler here, say
-            print(f"{args.name}, {setting}: {str(error).splitlines()[0]}", file=sys.stderr)
+            reason = str(error).strip() or type(error).__name__
+            print(f"{args.name}, {setting}: {reason.splitlines()[0]}", file=sys.stderr)
+
+    for setting, (layout, compiled) in SETTINGS.items():
+        attempt(setting, lambda: make(getattr(torch, layout), compiled))
     network, rest = args.name.split("/", 1)
     if network in HIDDEN and rest == "step/1":
-        steps["NumPy"] = golkar_numpy(HIDDEN[network])
+        attempt("NumPy", lambda: golkar_numpy(HIDDEN[network]))
     if args.rounds:
         rounds = [{setting: milliseconds(step) for setting, step in steps.items()} for _ in range(args.rounds)]
         print(json.dumps({setting: statistics.median(round[setting] for round in rounds) for setting in steps}))

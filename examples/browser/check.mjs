@@ -147,6 +147,24 @@ try {
   await new Promise((resolve) => setTimeout(resolve, 300));
   assert.deepEqual(await both(learned), paused);
   await screenshot("light");
+  // Pressed three times within a frame, it learns in one loop: it asks for one frame in each of five.
+  const asked = await browser.evaluate(`new Promise((resolve) => {
+    const learn = document.querySelector("#learn");
+    for (let time = 0; time < 3; time++) learn.click();
+    const request = requestAnimationFrame;
+    let [asked, frames] = [0, 0];
+    window.requestAnimationFrame = (act) => {
+      asked++;
+      return request(act);
+    };
+    request(function count() {
+      if (++frames < 5) return request(count);
+      window.requestAnimationFrame = request;
+      learn.click();
+      resolve(asked);
+    });
+  })`);
+  assert.equal(asked, 5);
   await browser.click("#reset");
   assert.deepEqual(await both(learned), [0, 0]);
   assert.deepEqual(await pictures(), fresh);

@@ -3,13 +3,14 @@
 use std::io::{IsTerminal, Stderr, Write};
 use std::time::{Duration, Instant};
 
+use hebbian_data::printable;
 use indicatif::{DecimalBytes, ProgressBar, ProgressState, ProgressStyle};
 
 /// A display of how far a loop is, its speed, the time left, and a free message.
 ///
 /// On a terminal this is a bar; elsewhere (such as in a log file) it is a plain line at most every two seconds
 /// and one at the end. When quiet, or if there is nothing to count, nothing is shown; bytes may also be counted to an
-/// unknown total. All output goes to stderr.
+/// unknown total. All output goes to stderr, with the label made [`printable`].
 #[derive(Debug)]
 pub struct Progress(Display);
 
@@ -130,7 +131,7 @@ fn bar(total: u64, unit: Unit, label: &str) -> ProgressBar {
         })
         .progress_chars("=> ");
     let bar = if total == 0 { ProgressBar::no_length() } else { ProgressBar::new(total) };
-    bar.with_style(style).with_prefix(label.to_string())
+    bar.with_style(style).with_prefix(printable(label))
 }
 
 const BETWEEN_LINES: Duration = Duration::from_secs(2);
@@ -151,7 +152,7 @@ struct Lines<W> {
 
 impl<W: Write> Lines<W> {
     fn new(out: W, total: u64, unit: Unit, label: &str, now: Instant) -> Self {
-        let (label, message) = (label.to_string(), String::new());
+        let (label, message) = (printable(label), String::new());
         let (before, done) = (0, 0);
         Self { out, total, unit, label, message, before, done, started: now, printed: now }
     }
@@ -230,6 +231,15 @@ mod tests {
             panic!("another display")
         };
         assert_eq!((resumed.position(), resumed.per_sec()), (500, 0.0));
+    }
+
+    /// The names of files and presets are those of others.
+    #[test]
+    fn a_label_does_not_control_the_terminal() {
+        let label = "a\u{1b}[2Jb";
+        let lines = Lines::new(Vec::<u8>::new(), 1000, IMAGES, label, Instant::now());
+        let labels = [lines.label, bar(1000, IMAGES, label).prefix()];
+        assert_eq!(labels, ["a\\u{1b}[2Jb"; 2]);
     }
 
     /// 12 MB in 4 s are 3 MB/s, and the 18 MB that are left take 6 s.

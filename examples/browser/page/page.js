@@ -24,6 +24,7 @@ const filters = NAMES.map((name) => new Filters($(name).querySelector(".filters"
 const pad = new Pad($("pad"), drawn);
 let networks;
 let running = false;
+let next; // the frame that is asked for
 let [due, before, measured] = [0, 0, 0];
 // The label of the held-out digit on the pad, where it is one.
 let label = null;
@@ -146,11 +147,12 @@ function go() {
   before = performance.now();
   $("learn").textContent = "Pause";
   $("status").textContent = "Learning …";
-  requestAnimationFrame(attempt(frame));
+  next = requestAnimationFrame(attempt(frame));
 }
 
 function pause(why) {
   running = false;
+  cancelAnimationFrame(next);
   $("learn").textContent = "Learn";
   $("status").textContent = why;
   if (networks) {
@@ -164,7 +166,6 @@ function pause(why) {
 }
 
 function frame(now) {
-  if (!running) return;
   const pace = PACES[$("pace").value];
   // A tab that was hidden has nothing to catch up with, and what this machine is too slow for is not owed.
   const passed = Math.min(100, Math.max(1, now - before)) / 1000;
@@ -181,7 +182,7 @@ function frame(now) {
     measured = now;
     measure();
   }
-  requestAnimationFrame(attempt(frame));
+  next = requestAnimationFrame(attempt(frame));
 }
 
 function paint() {

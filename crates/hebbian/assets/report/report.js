@@ -3,6 +3,8 @@
 (() => {
   const PATCHES_FIRST = 12;
   const UNITS_FIRST = 50;
+  // With more, a confusion matrix has too many cells to read, and for a browser.
+  const MOST_CLASSES = 200;
   let content = JSON.parse(document.getElementById("data").textContent);
   let shownRun = 0;
   let clock = 0;
@@ -33,13 +35,16 @@
   const date = (seconds) => (seconds ? new Date(1000 * seconds).toLocaleString() : null);
   const plural = (count, one, many) => count.toLocaleString("en") + " " + (count === 1 ? one : many || one + "s");
 
-  function short(number) {
+  // With three to five digits, or as many as tell it from a number that is `step` away: no more than a number has.
+  function short(number, step = Infinity) {
     if (number === null || number === undefined) return "–";
     const size = Math.abs(number);
     if (size === 0) return "0";
-    if (size >= 1e6) return +(number / 1e6).toPrecision(3) + " M";
-    if (size >= 1e4) return +(number / 1e3).toPrecision(3) + " k";
-    return String(+number.toPrecision(size >= 1000 ? 5 : 4));
+    const place = (of) => Math.floor(Math.log10(of));
+    const digits = (least) => Math.min(17, Math.max(least, place(size) - place(step) + 2));
+    if (size >= 1e6) return +(number / 1e6).toPrecision(digits(3)) + " M";
+    if (size >= 1e4) return +(number / 1e3).toPrecision(digits(3)) + " k";
+    return String(+number.toPrecision(digits(size >= 1000 ? 5 : 4)));
   }
 
   // A small picture of a sheet.
@@ -103,6 +108,8 @@
   // ---- charts
 
   const drawn = new Map();
+  // Whether a curve is shown whose name was clicked, by chart and name: a chart may be drawn again.
+  const chosen = new Map();
   const widths = new ResizeObserver((entries) => {
     for (const { target, contentRect } of entries) {
       const plot = drawn.get(target);
@@ -121,8 +128,8 @@
     const columns = [x.values];
     const series = [{ label: x.name, value: (_, value) => short(value) }];
     const bands = [];
-    // The edges of the band of a curve, which are hidden with it.
-    const edges = new Map();
+    // The edges of the band of a curve, which are hidden with it; its name, and that in the legend.
+    const [edges, names, legend] = [new Map(), new Map(), new Map()];
     const many = several && data.series.length > 8;
     const kinds = [...new Set(data.series.map((one) => one.name))];
     const value = (_, found) => (found === null || found === undefined ? "–" : data.percent ? found.toFixed(2) + " %" : short(found));
@@ -138,7 +145,7 @@
       const group = several ? content.groups[one.group].name : "";
       const name = [group, one.name].filter((part) => part).join(" · ") || data.title;
       const label = name + (dash === undefined ? "" : dashed > 1 ? " (wider dashes)" : dashed > 0 ? " (dashed)" : " (dotted)");
-      const show = !(many && /training$/.test(one.name));
+      const show = chosen.get(`${data.title}: ${name}`) ?? !(many && /training$/.test(one.name));
       if (one.low) {
         const edge = { class: "edge", show, stroke: "transparent", width: 0, points: { show: false }, spanGaps: true, label: "" };
         edges.set(columns.length + 2, [columns.length, columns.length + 1]);
@@ -146,6 +153,7 @@
         columns.push(numbers(one.high), numbers(one.low));
         series.push({ ...edge }, { ...edge });
       }
+      names.set(columns.length, `${data.title}: ${name}`);
       columns.push(numbers(one.mean));
       const few = one.mean.filter((number) => number !== null).length < 25;
       series.push({ label, show, stroke: colour, width: 2, dash, value, spanGaps: true, points: { show: few, size: 5, fill: colour } });
@@ -157,16 +165,32 @@
       hooks: {
         setSeries: [(plot, at, { show }) => {
           if (show === undefined) return;
+          if (names.has(at)) chosen.set(names.get(at), show);
+          legend.get(at)?.setAttribute("aria-pressed", String(show));
           for (const edge of edges.get(at) || []) if (plot.series[edge].show !== show) plot.setSeries(edge, { show });
         }],
       },
       cursor: { drag: { x: true, y: false }, points: { size: 7 } },
       axes: [
-        { ...axis, label: x.name, labelSize: 20, size: 34, values: (_, ticks) => ticks.map(short) },
-        { ...axis, size: 58, values: (_, ticks) => ticks.map((tick) => short(tick) + (data.percent ? " %" : "")) },
+        { ...axis, label: x.name, labelSize: 20, size: 34, values: (_, ticks, at, space, step) => ticks.map((tick) => short(tick, step)) },
+        { ...axis, size: 58, values: (_, ticks, at, space, step) => ticks.map((tick) => short(tick, step) + (data.percent ? " %" : "")) },
       ],
     };
     const plot = new uPlot(options, columns, place);
+    // The names, which hide curves by a click, are buttons for keys too; the first is that of the x axis.
+    for (const [at, row] of [...place.querySelectorAll(".u-series")].entries()) {
+      if (at === 0 || row.classList.contains("edge")) continue;
+      const name = row.firstElementChild;
+      name.tabIndex = 0;
+      name.setAttribute("role", "button");
+      name.setAttribute("aria-pressed", String(plot.series[at].show));
+      name.addEventListener("keydown", (event) => {
+        if (event.key !== "Enter" && event.key !== " ") return;
+        event.preventDefault();
+        name.click();
+      });
+      legend.set(at, name);
+    }
     drawn.set(place, plot);
     widths.observe(place);
     return card(el("h3", {}, data.title), data.about && el("p", { class_: "about" }, data.about), place);
@@ -244,7 +268,7 @@
       return [
         { show: [chip(at), group.name], by: group.name },
         { show: group.runs.length, by: group.runs.length },
-        { show: found ? spread(found) : "–", by: found ? found.mean : -1 },
+        { show: found ? spread(found) + (found.runs < group.runs.length ? `, ${found.runs} complete` : "") : "–", by: found ? found.mean : -1 },
         { show: found && el("span", { class_: "bar" }, el("i", { style: { width: 100 * found.mean + "%" } })), by: found ? found.mean : -1 },
       ];
     });
@@ -336,7 +360,10 @@
     const { confusion, mistakes: found, class_names: names } = run();
     if (!confusion && !found) return null;
     const parts = [];
-    if (confusion) {
+    if (confusion && confusion.counts.length > MOST_CLASSES) {
+      parts.push(card(el("h3", {}, "Confusion matrix"),
+        el("p", { class_: "about" }, `The matrix of ${plural(confusion.counts.length, "class", "classes")} is too large to be shown.`)));
+    } else if (confusion) {
       const counts = confusion.counts;
       const sums = counts.map((row) => row.reduce((sum, count) => sum + count, 0));
       const worst = Math.max(1, ...counts.flatMap((row, at) => row.filter((_, other) => other !== at)));

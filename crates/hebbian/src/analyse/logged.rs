@@ -37,7 +37,10 @@ pub(super) fn logged(runs: &[Opened]) -> Vec<Logged> {
         let curve = |series: report::Series| {
             let at = |values: &[Option<f64>]| -> Vec<(f64, f64)> {
                 let both = xs.iter().zip(values);
-                both.filter_map(|(&x, value)| Some((x, (*value)?))).collect()
+                let finite = |(&x, value): (&f64, &Option<f64>)| {
+                    value.filter(|value| value.is_finite()).map(|value| (x, value))
+                };
+                both.filter_map(finite).collect()
             };
             let (points, low, high) = (at(&series.mean), at(&series.low), at(&series.high));
             let band =

@@ -98,11 +98,12 @@ impl BenchArgs {
             self.names.is_empty() || self.names.iter().any(|part| name.contains(part.as_str()))
         };
         let all = benchmarks();
+        let is_there = |part: &str| all.iter().any(|one| one.name().contains(part));
+        if let Some(part) = self.names.iter().find(|part| !is_there(part)) {
+            bail!("no benchmark name contains {part}: see --list");
+        }
         let names: Vec<&str> =
             all.iter().map(Benchmark::name).filter(|name| wanted(name)).collect();
-        if names.is_empty() {
-            bail!("no benchmark name contains {}: see --list", self.names.join(", "));
-        }
         if self.list {
             return Ok(names.iter().map(|name| format!("{name}\n")).collect());
         }

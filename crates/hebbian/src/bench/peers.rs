@@ -84,3 +84,42 @@ fn script() -> Result<PathBuf> {
         None => bail!("there is no {SCRIPT} here: run it in the folder of the repository"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// A stand-in for PyTorch that computes nothing, and whose errors have no text; NumPy is not there.
+    #[test]
+    fn settings_that_fail_are_left_out() {
+        let version = Command::new("python3").arg("--version").stdout(Stdio::null()).status();
+        if !version.is_ok_and(|status| status.success()) {
+            eprintln!("skipped: there is no python3");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path();
+        fs::create_dir_all(at.join("torch/nn")).unwrap();
+        let torch = "contiguous_format = channels_last = None\n\
+            def set_num_threads(_): pass\n\
+            def manual_seed(_): pass\n\
+            def randn(*_): raise AssertionError\n";
+        for (file, content) in [
+            ("torch/__init__.py", torch),
+            ("torch/nn/__init__.py", ""),
+            ("torch/nn/functional.py", ""),
+            ("numpy.py", "raise ImportError('it is not there')\n"),
+        ] {
+            fs::write(at.join(file), content).unwrap();
+        }
+        let mut command = Command::new("python3");
+        command.arg(script().unwrap()).args(["golkar-mnist/step/1", "--rounds", "1"]);
+        let output = command.env("PYTHONPATH", at).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "{}", "{errors}");
+        for says in ["step/1, eager: AssertionError", "step/1, NumPy: it is not there"] {
+            assert!(errors.contains(says), "{says}: {errors}");
+        }
+    }
+}

@@ -219,7 +219,12 @@ fn ghl_step(learning: &str, batch: usize, device: &Device) -> Result<Work> {
     preset.training.learning = choose("learning", learning, &ghl::Learning::ALL)?;
     let network = ghl::Network::new(&preset, (3, 32, 32), 10, &Rng::new(0), DType::F32, device)?;
     let (x, labels) = (images(batch, device)?, labels(batch, device)?);
-    let products = of_stack(network.stack(), &x, &[Form::Response, Form::Update, Form::Back])?;
+    let forms: &[Form] = match learning {
+        // Twice an update: `Σ y x`, by which the weights change, and `Σ δ x`, which says in which direction.
+        "ghl" => &[Form::Response, Form::Update, Form::Update, Form::Back],
+        _ => &[Form::Response, Form::Update, Form::Back],
+    };
+    let products = of_stack(network.stack(), &x, forms)?;
     let mut descents = ghl::Descents::new(&network)?;
     let mut masks = Rng::new(0).stream("dropout");
     let run = run(move || {
@@ -245,10 +250,14 @@ fn golkar_step(preset: &str, batch: usize, device: &Device) -> Result<Work> {
     let mut normal = |columns| rng.normal(0.0, 1.0, (batch, columns), DType::F32, device);
     let (x, y) = (normal(784)?, normal(10)?);
     let mut products = Vec::new();
-    for fan_in in [784, 10, preset.units] {
-        for form in [Form::Response, Form::Update] {
-            products.push(Product { sites: 1, rows: batch, fan_in, units: preset.units, form });
-        }
+    for (fan_in, forms) in [
+        (784, &[Form::Response, Form::Update][..]),
+        (10, &[Form::Response, Form::Update]),
+        // The interneurons `ν = Qᵀz`, and what they send back, `Qν`.
+        (preset.units, &[Form::Response, Form::Update, Form::Back]),
+    ] {
+        let product = |&form| Product { sites: 1, rows: batch, fan_in, units: preset.units, form };
+        products.extend(forms.iter().map(product));
     }
     let (way, rates) = (preset.training.way, preset.training.rates.scaled(1e-3));
     let run = match batch {
@@ -357,6 +366,33 @@ mod tests {
         assert_eq!(sizes(Form::Response), all);
         assert_eq!(sizes(Form::Update), all);
         assert_eq!(sizes(Form::Back), all[1..]);
+        Ok(())
+    }
+
+    /// GHL has the size of a change from one product of all rows, and its direction from another; an update by the
+    /// gradient is one.
+    #[test]
+    fn products_of_a_direction() -> Result<()> {
+        for (learning, updates) in [("ghl", 2.0), ("bp", 1.0)] {
+            let found = products(&format!("deephebb-cifar-quarter-width/{learning}-step/64"))?;
+            let operations = |form| -> f64 {
+                let of_form = found.iter().filter(|product| product.form == form);
+                of_form.map(Product::operations).sum()
+            };
+            assert_eq!(operations(Form::Update), updates * operations(Form::Response));
+            assert!(operations(Form::Back) > 0.0);
+        }
+        Ok(())
+    }
+
+    /// `h = W₁x`, `a = W₂ᵀy`, `ν = Qᵀz` and `Qν`, and an update each of `W₁`, `W₂` and `Q`, for 256 units with 784
+    /// inputs and 10 classes.
+    #[test]
+    fn products_of_a_circuit() -> Result<()> {
+        let found = products("golkar-mnist-256/step/1")?;
+        let want = 2.0 * 256.0 * (2.0 * 784.0 + 2.0 * 10.0 + 3.0 * 256.0);
+        assert_eq!(found.iter().map(Product::operations).sum::<f64>(), want);
+        assert_eq!(found.len(), 7);
         Ok(())
     }
 

@@ -55,6 +55,7 @@ pub(crate) struct Series {
     pub name: String,
     /// The group of runs that it belongs to.
     pub group: usize,
+    /// NaN where a run logged what is not finite.
     pub mean: Vec<Option<f64>>,
     /// The lower end of the band: the mean minus one standard deviation, over runs with different seeds or draws of a
     /// control, or, for a single run, the smallest of the values whose mean it logged. `high` is the upper end.
@@ -132,7 +133,7 @@ pub(crate) fn charts(groups: &[Vec<&History>], most: usize) -> Vec<Chart> {
                 }
             };
             for (logged, value) in &line.values {
-                let (Some(value), Name { term, of }) = (value, Name::of(logged)) else { continue };
+                let Name { term, of } = Name::of(logged);
                 let series = match readout.map(|readout| of_all_draws(readout)) {
                     Some(readout) if of.is_empty() => readout.to_string(),
                     Some(readout) => format!("{readout}, {of}"),
@@ -140,10 +141,16 @@ pub(crate) fn charts(groups: &[Vec<&History>], most: usize) -> Vec<Chart> {
                 };
                 let chart = all.entry((readout.is_some(), term)).or_default();
                 let points = chart.entry((group, series)).or_default();
-                points.entry(x).or_default().push(*value);
+                // What was not finite is NaN, so that no mean leaves it out.
+                points.entry(x).or_default().push(value.unwrap_or(f64::NAN));
             }
         }
     }
+    let is_finite = |points: &Points| points.values().flatten().any(|value| value.is_finite());
+    all.retain(|_, curves| {
+        curves.retain(|_, points| is_finite(points));
+        !curves.is_empty()
+    });
     let single = matches!(groups, [runs] if runs.len() == 1);
     let mut ranges = BTreeMap::new();
     if single && all.contains_key(&(false, "mean_radius".to_string())) {
@@ -310,6 +317,25 @@ mod tests {
         assert_eq!(chart.series[0].high, [Some(3.0), Some(6.0)]);
         assert_eq!(chart.series[1].mean, [None, Some(7.0)]);
         assert!(chart.series[1].low.is_empty());
+    }
+
+    /// The mean of two runs is none where one of them logged what is not finite. Nothing is drawn of what never was
+    /// finite.
+    #[test]
+    fn no_mean_leaves_out_a_run() {
+        let log = |losses: [Option<f64>; 2]| {
+            let line = |(images, loss)| {
+                let values = [("loss".to_string(), loss), ("angle".to_string(), None)];
+                LogLine { values: values.into(), ..line(images, &[]) }
+            };
+            History([100, 200].into_iter().zip(losses).map(line).collect())
+        };
+        let runs = [log([Some(1.0), None]), log([Some(3.0), Some(5.0)])];
+        let all = charts(&[runs.iter().collect()], MOMENTS);
+        let [Chart { title, series, .. }] = &all[..] else { panic!("{all:?}") };
+        let shown = serde_json::to_value(&series[0]).unwrap();
+        assert_eq!((&**title, &shown["mean"]), ("Loss", &serde_json::json!([2.0, null])));
+        assert!(shown["low"][1].is_null() && shown["high"][1].is_null(), "{shown}");
     }
 
     #[test]

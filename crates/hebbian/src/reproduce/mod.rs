@@ -140,10 +140,11 @@ impl ReproduceArgs {
             };
             self.only.is_empty() || self.only.iter().any(has)
         };
-        let mut jobs: Vec<Task<'_>> = jobs.filter(is_wanted).collect();
-        if jobs.is_empty() {
-            bail!("--only {}: no job has that in its name, see --list", self.only.join(" --only "));
+        let is_there = |part: &str| names.iter().any(|name| name.contains(part));
+        if let Some(part) = self.only.iter().find(|part| !is_there(part)) {
+            bail!("--only {part}: no job has that in its name, see --list");
         }
+        let mut jobs: Vec<Task<'_>> = jobs.filter(is_wanted).collect();
         jobs.sort_by(|one, other| {
             let key = |task: &Task<'_>| (task.job.telling, minutes(task.job, device));
             let ((a, x), (b, y)) = (key(one), key(other));

@@ -443,6 +443,7 @@ fn a_benchmark_of_one_op_and_one_step() {
     // An op without products has no share of their speed.
     assert!(rows[1]["share_of_best"].is_null() && rows[1]["gflops_per_second"].is_null());
     refused(at, &["bench", "no-such-thing"], &["no-such-thing", "--list"]);
+    refused(at, &["bench", "dropout", "no-such-thing", "--list"], &["contains no-such-thing:"]);
     refused(at, &["bench", "dropout", "--threads", "0"], &["--threads is 0"]);
 }
 

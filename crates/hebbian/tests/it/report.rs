@@ -268,6 +268,68 @@ fn a_browser_shows_all_of_it() {
     assert_eq!(figures, 48 + 50);
 }
 
+/// Ticks that lie close to each other differ, keys hide and show a curve, a mean tells how many runs it is of, and no
+/// table is too large for a browser.
+#[test]
+fn a_browser_tells_close_numbers_apart_and_takes_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    run(at, "out", &["--seed", "0"]);
+    run(at, "again", &["--seed", "1"]);
+    std::fs::remove_file(at.join("again/results.json")).unwrap();
+    let near = |(nth, line): (usize, &str)| {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        if line["images"].is_number() {
+            line["loss"] = json!(12_341 + nth % 9);
+        }
+        format!("{line}\n")
+    };
+    for out in ["out", "again"] {
+        let log = at.join(out).join("metrics.jsonl");
+        let changed: String = read(log.clone()).lines().enumerate().map(near).collect();
+        std::fs::write(log, changed).unwrap();
+    }
+    let results = at.join("out/results.json");
+    let mut changed: Value = serde_json::from_str(&read(results.clone())).unwrap();
+    changed["confusion"] = json!({ "counts": vec![vec![0; 201]; 201] });
+    std::fs::write(results, changed.to_string()).unwrap();
+    printed(at, &["report", "out", "again"]);
+    let page = at.join("report.html");
+    let watch = "<script>
+        const drawn = new Set(), fill = CanvasRenderingContext2D.prototype.fillText;
+        CanvasRenderingContext2D.prototype.fillText = function (text, ...place) {
+            drawn.add(text);
+            return fill.call(this, text, ...place);
+        };
+        addEventListener('load', () => setTimeout(() => {
+            const first = () => document.querySelector('#curves .u-series [aria-pressed]');
+            const state = (name) => [name.parentElement.classList.contains('u-off'), name.ariaPressed].join(' ');
+            const states = ['Enter', ' ', 'a', 'Enter'].map((key) => {
+                first().dispatchEvent(new KeyboardEvent('keydown', { key, cancelable: true }));
+                return state(first());
+            });
+            const before = first();
+            dispatchEvent(new Event('mode'));
+            states.push(before !== first() && state(first()));
+            const ticks = [...drawn].filter((text) => /^12[.]3[0-9]* k$/.test(text));
+            document.body.dataset.found = [ticks.length, ...states].join(';');
+        }, 500));
+        </script></head>";
+    let watched = read(page.clone()).replacen("</head>", watch, 1);
+    std::fs::write(&page, watched).unwrap();
+    let Some(document) = in_browser(&page) else { return };
+    let found = document.split("data-found=\"").nth(1).and_then(|rest| rest.split('"').next());
+    let found: Vec<&str> = found.expect("what was watched").split(';').collect();
+    assert!(found[0].parse::<usize>().unwrap() > 2, "{found:?}");
+    // Drawn again, it is still hidden.
+    let states = ["true false", "false true", "false true", "true false", "true false"];
+    assert_eq!(found[1..], states);
+    for says in ["%, 1 complete<", "The matrix of 201 classes is too large to be shown."] {
+        assert!(document.contains(says), "{says}");
+    }
+    assert!(!document.contains("could not be drawn"));
+}
+
 /// On the screen of a phone, nothing is wider than its card, unless it scrolls there, and no page scrolls sideways.
 #[test]
 fn a_report_fits_a_narrow_screen() {

@@ -61,8 +61,16 @@ fn every_job_is_listed_with_its_command() {
     let price = after.lines().next().unwrap();
     assert!(price.contains("cpu: ") && price.contains("each --seed; no learning, "), "{price}");
     assert!(!text.contains("softhebb"), "{text}");
-    let output = reproduce(folder.path(), &["--only", "nothing like it"]);
-    assert_eq!(output.status.code(), Some(1));
+    // Each name has to be that of a job, or in one.
+    for only in [
+        &["--only", "nothing like it"][..],
+        &["--list", "--only", "patches/digits", "--only", "nothing like it"],
+    ] {
+        let output = reproduce(folder.path(), only);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{only:?}");
+        assert!(said.contains("--only nothing like it: no job"), "{said}");
+    }
 }
 
 /// A run does not outlive the program that waits for it, even if that one is killed: it saves and ends.
