@@ -106,7 +106,7 @@ impl FeedbackLayer {
     ///
     /// # Errors
     /// If an entry is neither 0 nor 1.
-    fn kept(&self, mask: &Tensor) -> Result<Tensor> {
+    pub(crate) fn kept(&self, mask: &Tensor) -> Result<Tensor> {
         let mask = mask.detach().to_dtype(self.weight().dtype())?;
         let other = (mask.ne(0.0)? * mask.ne(1.0)?)?.to_dtype(DType::F32)?.sum_all()?;
         match other.to_scalar::<f32>()? {

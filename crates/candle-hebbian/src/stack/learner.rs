@@ -72,7 +72,7 @@ impl<O: Optimizer> Learner<O> {
     /// `response`. The optimiser is given the gradient of [`Synapses::loss`](crate::Synapses::loss).
     ///
     /// # Errors
-    /// If the weights are not a variable, or if the rule or the optimiser fails.
+    /// If the weights are not a variable, or if the rule or the optimiser fails. The state then stays as it was.
     pub fn step(&mut self, response: &Response, post: &candle::Tensor) -> Result<()> {
         self.step_on(&response.synapses(post)?)
     }
@@ -83,10 +83,12 @@ impl<O: Optimizer> Learner<O> {
     /// # Errors
     /// As for [`step`](Self::step).
     pub fn step_on(&mut self, synapses: &Synapses) -> Result<()> {
-        let mut grads = no_gradients()?;
-        let gradient = synapses.gradient_with(&*self.rule, &mut self.state)?;
+        let (mut grads, mut state) = (no_gradients()?, self.state.clone());
+        let gradient = synapses.gradient_with(&*self.rule, &mut state)?;
         grads.insert(synapses.weight(), gradient);
-        self.optimiser.step(&grads)
+        self.optimiser.step(&grads)?;
+        self.state = state;
+        Ok(())
     }
 }
 

@@ -187,8 +187,8 @@ impl<C: Competition> Stack<C> {
     /// device.
     ///
     /// # Errors
-    /// If `take` fails or a tensor has another shape, in which cases nothing is changed, or the weights are not
-    /// variables.
+    /// If `take` fails, a tensor has another shape, a mask has entries other than 0 and 1, or weights are not
+    /// variables. Nothing is changed then.
     pub fn restore<E: From<Error>>(
         &mut self,
         mut take: impl FnMut(&str, &[usize]) -> std::result::Result<Tensor, E>,
@@ -204,6 +204,18 @@ impl<C: Competition> Stack<C> {
             // In the type and on the device of what it restores. Converted on the CPU: Metal has no f64.
             let found = read(&found)?.to_dtype(like.dtype())?;
             all.insert(name, send(&found, like.device())?);
+        }
+        // What cannot be restored is refused before anything is changed.
+        let blocks = self.blocks.iter().filter(|block| block.holds_tensors());
+        for (i, block) in blocks.enumerate() {
+            let Some(layer) = &block.layer else { continue };
+            layer.var()?;
+            layer.feedback_var()?;
+            for mask in ["weight_mask", "feedback_mask"] {
+                if let Some(mask) = all.get(&format!("layers.{i}.{mask}")) {
+                    layer.kept(mask)?;
+                }
+            }
         }
         let blocks = self.blocks.iter_mut().filter(|block| block.holds_tensors());
         for (i, block) in blocks.enumerate() {

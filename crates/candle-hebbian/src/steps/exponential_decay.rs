@@ -43,10 +43,10 @@ impl Part for ExponentialDecay {
                  the rate would be 0/0; a linear decay is what it tends to"
             )
         }
-        if !divisor.is_finite() || divisor <= 0.0 {
+        if !divisor.is_finite() || divisor <= 0.0 || divisor.recip().is_infinite() {
             candle::bail!(
-                "exponential decay: the divisor is {divisor}, expected a finite number above 0: the \
-                 rate ends at the first one over it"
+                "exponential decay: the divisor is {divisor}, expected a finite number above \
+                 1e-308: the rate ends at the first one over it"
             )
         }
         Ok(())

@@ -36,7 +36,8 @@ use candle::{Result, Tensor, Var};
 use candle_nn::Optimizer;
 use descend::Descend;
 use descent::Scale;
-use place::Place;
+use place::{Place, memory};
+use std::collections::HashSet;
 
 /// An optimiser that moves variables down their gradients by a chain of parts:
 ///
@@ -129,8 +130,18 @@ impl Steps {
         if self.progress.is_nan() {
             candle::bail!("steps: the progress is NaN, expected a share of training from 0 to 1")
         }
-        let gradients: Vec<Option<Tensor>> =
-            self.variables.iter().map(|variable| gradient(variable.var())).collect();
+        // All gradients are those before the step, which changes what shares the memory of a variable.
+        let held: HashSet<_> =
+            self.variables.iter().map(|variable| memory(variable.var())).collect();
+        let lasting = |gradient: Tensor| match held.contains(&memory(&gradient)) {
+            true => gradient.force_contiguous(),
+            false => Ok(gradient),
+        };
+        let gradients: Vec<Option<Tensor>> = self
+            .variables
+            .iter()
+            .map(|variable| gradient(variable.var()).map(lasting).transpose())
+            .collect::<Result<_>>()?;
         for (variable, gradient) in self.variables.iter().zip(&gradients) {
             let shape = variable.var().shape();
             if let Some(gradient) = gradient.as_ref().filter(|gradient| gradient.shape() != shape) {

@@ -66,7 +66,7 @@ impl<'a> Place<'a> {
 }
 
 /// The address of a tensor's storage, for comparison.
-fn memory(tensor: &Tensor) -> *const Storage {
+pub(super) fn memory(tensor: &Tensor) -> *const Storage {
     let (storage, _) = tensor.storage_and_layout();
     &raw const *storage
 }

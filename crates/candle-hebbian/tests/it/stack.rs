@@ -816,6 +816,30 @@ mod feedback {
         Ok(())
     }
 
+    /// What the second layer refuses, a mask of other values than 0 and 1 or any weights if its own are frozen, is not
+    /// restored in the first one either.
+    #[test]
+    fn a_stack_is_restored_as_a_whole() -> Result<()> {
+        let (mut stack, _) = build(vec![dense(3), dense(2)], &[4])?;
+        let thinned = layer(&stack, 1).clone().thinned(0.5, Pairing::Mutual, &mut Rng::new(3))?;
+        stack.blocks_mut()[1].set_layer(thinned)?;
+        let before = snapshot(&stack)?;
+        let restored = stack.restore(|name, shape| {
+            let value = if name == "layers.1.weight_mask" { 0.5 } else { 7f64 };
+            Tensor::full(value, shape, CPU)
+        });
+        says(restored, &["a mask with 6 entries", "neither 0"]);
+        assert_eq!(snapshot(&stack)?, before);
+
+        let frozen = Layer::new(draw(35, &[2, 3])?, Geometry::Dense)?;
+        let frozen = FeedbackLayer::new(frozen, None, FeedbackConfig::default())?;
+        stack.blocks_mut()[1].set_layer(frozen)?;
+        let before = snapshot(&stack)?;
+        says(stack.restore(|_, shape| Tensor::full(7f64, shape, CPU)), &["no variable"]);
+        assert_eq!(snapshot(&stack)?, before);
+        Ok(())
+    }
+
     /// Thresholds stay when a layer is replaced. Those of four units are neither for the sites of an untied layer nor
     /// for two groups of two units, although the outputs have the same shape.
     #[test]
@@ -1156,6 +1180,23 @@ mod local_learning {
             let found = state.get("threshold").expect("thresholds");
             near("thresholds", found, &Tensor::new(&want[..], CPU)?.unsqueeze(0)?, 1e-12);
         }
+        Ok(())
+    }
+
+    /// A step that the optimiser refuses leaves the rule's state as it was: θ after the same batch again is
+    /// 0.7·1 + 0.3·4 = 1.9, not 0.7·1.9 + 0.3·4.
+    #[test]
+    fn a_refused_step_leaves_the_state() -> Result<()> {
+        let layer = Layer::from_tensor(&Tensor::new(&[[2f64]], CPU)?, Geometry::Dense)?;
+        let mut learner = Learner::new(Bcm::default(), Steps::builder(0.1).build([layer.var()?])?);
+        let response = layer.response(&Tensor::new(&[[1f64]], CPU)?)?; // u = 2
+        learner.optimiser_mut().set_learning_rate(f64::NAN);
+        assert!(learner.step(&response, response.u()).is_err());
+        assert!(learner.state().get("threshold").is_none());
+        learner.optimiser_mut().set_learning_rate(0.1);
+        learner.step(&response, response.u())?;
+        let threshold = learner.state().get("threshold").expect("thresholds");
+        near("θ", threshold, &Tensor::new(&[[1.9f64]], CPU)?, 1e-12);
         Ok(())
     }
 

@@ -334,6 +334,23 @@ mod types_and_values {
         Ok(())
     }
 
+    /// The gradient of each of two variables is the other one, with its value before the step: 1 − ½·2 and 2 − ½·1.
+    #[test]
+    fn gradients_that_are_other_variables() -> Result<()> {
+        let run = || -> Result<()> {
+            let vars = [var(&[1.0], &[1])?, var(&[2.0], &[1])?];
+            let mut steps = Steps::builder(0.5).build(vars.clone())?;
+            steps.descend(|weight| {
+                let other = usize::from(weight.id() == vars[0].id());
+                Some(vars[other].as_tensor().clone())
+            })?;
+            near(&vars[0], &[0.0])?;
+            near(&vars[1], &[1.5])
+        };
+        run()?;
+        composed(run)
+    }
+
     /// A gradient that shares the memory of the weights, or is a view of something larger.
     #[test]
     fn gradients_of_any_layout() -> Result<()> {
@@ -426,7 +443,8 @@ mod refused {
             let words = ["speed", &speed.to_string()[..]];
             refuses(plain().then(ExponentialDecay { speed, divisor: 10.0 }), &words);
         }
-        for divisor in [0.0, -2.0, f64::NAN, f64::INFINITY] {
+        // The last rate over the first, 1e310, is infinite in f64.
+        for divisor in [0.0, -2.0, 1e-310, f64::NAN, f64::INFINITY] {
             let words = ["divisor", &divisor.to_string()[..]];
             refuses(plain().then(ExponentialDecay { speed: 1.0, divisor }), &words);
         }
