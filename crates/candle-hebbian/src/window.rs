@@ -285,6 +285,9 @@ mod tests {
             Conv2dConfig::same(2).taps_in_image((1, 1), (2, 2))?,
             [true, false, false, false]
         );
+        // A reflected tap repeats a pixel of the image: it is neither in the padding nor a pixel of its own.
+        let error = mirror.taps_in_image((4, 4), (1, 1)).unwrap_err().to_string();
+        assert!(error.contains("expected zero padding, found reflection"), "{error}");
         Ok(())
     }
 

@@ -376,6 +376,31 @@ mod tests {
     use super::*;
     use std::error::Error as _;
 
+    /// Only what is not finite was made so by training. A method's own advice replaces the whole message.
+    #[test]
+    fn training_is_named_where_it_diverged() {
+        let not_finite = || Error::NotFinite {
+            name: "layers.0.weight".to_string(),
+            step: 7,
+            nan: 1,
+            infinite: 2,
+            total: 6,
+        };
+        let found = not_finite().while_training("epoch 3", Some("out/state".into()), None);
+        let says = "layers.0.weight is not finite at step 7: 1 NaN and 2 infinite of 6 values; lower the learning \
+                    rate or check the input, while training epoch 3. Training stopped; the last good weights are \
+                    out/state";
+        assert_eq!(found.to_string(), says);
+        let found = not_finite().while_training("epoch 3", None, None).to_string();
+        assert!(found.ends_with("; there were no good weights to keep"), "{found}");
+        let advice = Some("take a smaller η".to_string());
+        let found = not_finite().while_training("epoch 3", None, advice.clone());
+        assert_eq!(found.to_string(), "take a smaller η");
+        let other = Error::Argument("no images".to_string());
+        let found = other.while_training("epoch 3", None, advice);
+        assert!(matches!(&found, Error::Argument(text) if text == "no images"), "{found}");
+    }
+
     #[test]
     fn a_cause_is_said_once() {
         let json = || serde_json::from_str::<u8>("{").unwrap_err();

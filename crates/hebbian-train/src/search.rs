@@ -636,17 +636,27 @@ mod tests {
         assert_eq!(found(true), numbers);
     }
 
+    /// Something is varied, each path is varied once, and the test images choose nothing.
     #[test]
-    fn a_path_is_searched_once() {
+    fn a_search_that_means_nothing_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let options = StudyOptions { validation: Some(0.5), ..StudyOptions::default() };
-        let study = Study::new(&options, &Device::Cpu, folder.path());
-        let (base, plan) =
-            (OfPreset { preset: Preset::of_epochs(1) }, Plan { trials: 2, halving: None });
-        let space = [dimension("epochs=1,2"), dimension("epochs=3,4")];
-        let found = search::<Toy>(&study, &base, &space, plan, &images(), "train");
-        let error = found.map(drop).unwrap_err().to_string();
-        assert!(error.contains("epochs is searched twice"), "{error}");
+        let refused = |space: &[&str], validation: Option<f64>| {
+            let options = StudyOptions { validation, ..StudyOptions::default() };
+            let study = Study::new(&options, &Device::Cpu, folder.path());
+            let (base, plan) =
+                (OfPreset { preset: Preset::of_epochs(1) }, Plan { trials: 2, halving: None });
+            let space: Vec<Dimension> = space.iter().map(|text| dimension(text)).collect();
+            let found = search::<Toy>(&study, &base, &space, plan, &images(), "train");
+            found.map(drop).unwrap_err().to_string()
+        };
+        for (space, validation, says) in [
+            (&["epochs=1,2", "epochs=3,4"][..], Some(0.5), "epochs is searched twice"),
+            (&[], Some(0.5), "there is nothing to search"),
+            (&["epochs=1,2"], None, "--validation"),
+        ] {
+            let error = refused(space, validation);
+            assert!(error.contains(says), "{error}");
+        }
     }
 
     /// A quarter of 1,442 images is 361, of which each class has its share, rounded up or down; drawn from all alike,
@@ -680,6 +690,13 @@ mod tests {
         assert_eq!(rungs(12, Some(3)).unwrap(), [(12, 9), (4, 3), (1, 1)]);
         assert_eq!(rungs(5, None).unwrap(), [(5, 1)]);
         assert_eq!(rungs(1, Some(2)).unwrap(), [(1, 1)]);
-        assert!(rungs(0, None).is_err() && rungs(4, Some(1)).is_err());
+        for (trials, halving, says) in [
+            (0, None, "a search of 0 trials"),
+            (MOST_TRIALS + 1, None, "expected 1 to"),
+            (4, Some(1), "halving by a factor of 1"),
+        ] {
+            let error = rungs(trials, halving).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
     }
 }

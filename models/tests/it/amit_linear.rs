@@ -247,6 +247,7 @@ mod property {
             for rate in RATES {
                 let mut system = system(sizes, 4, rate)?;
                 let before = system.conserved()?;
+                assert_eq!(before.len(), sizes.len() - 2); // a level for each feedback
                 for _ in 0..300 {
                     system.step(0.03)?;
                 }

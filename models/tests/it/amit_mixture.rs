@@ -152,6 +152,24 @@ fn a_refused_experiment_leaves_the_earlier_one() -> Result<()> {
     Ok(())
 }
 
+/// Three experiments make their own data, and one of them has no epochs; all others learn from images.
+#[test]
+fn what_an_experiment_does_not_use_is_refused() -> Result<()> {
+    let digits = hebbian_data::digits();
+    for experiment in Experiment::ALL {
+        let own = matches!(experiment.name(), "fig12" | "depth" | "feedback");
+        assert_eq!(experiment.needs_images(), !own, "{experiment:?}");
+        let (data, says) = match experiment {
+            Experiment::Fig12 => (None, "a simulation has no epochs"),
+            _ if own => (Some(&digits), "makes its own data: leave out digits"),
+            _ => (None, "learns images: give a data set"),
+        };
+        let error = refused(|study| experiment.run(study, data))?;
+        assert!(error.starts_with(experiment.name()) && error.contains(says), "{error}");
+    }
+    Ok(())
+}
+
 #[test]
 fn refusals() -> Result<()> {
     for (classes, centres) in [(0, 3), (10, 0)] {

@@ -395,18 +395,25 @@ fn what_does_not_fit_is_an_error() -> Result<()> {
     let error = network(&flat).expect_err("a convolution of a flat input").to_string();
     assert!(error.contains("block 1") && error.contains("images (C, H, W)"), "{error}");
     let pool = Some(Pool::Avg { kernel: 2, stride: 2, padding: 0 });
-    assert!(build(&BlockConfig { pool, ..dense }, (12, 1, 1)).is_err());
+    let says = |found: Result<()>, words: &str| {
+        let error = found.expect_err("accepted").to_string();
+        assert!(error.contains(words), "{words:?} in {error}");
+    };
+    let flat = build(&BlockConfig { pool, ..dense }, (12, 1, 1));
+    says(flat.map(drop), "nothing can be pooled");
     let mut groups = conv(4, 3);
     if let LayerConfig::Conv2d { groups, .. } = &mut groups {
         *groups = 2;
     }
-    assert!(build(&block(groups, true, hebbian(RATE, 3.0)), (3, 8, 8)).is_err());
-    assert!(build(&block(groups, true, hebbian(RATE, 3.0)), (4, 8, 8)).is_ok());
+    let odd = build(&block(groups, true, hebbian(RATE, 3.0)), (3, 8, 8));
+    says(odd.map(drop), "3 input channels do not divide into 2 groups");
+    build(&block(groups, true, hebbian(RATE, 3.0)), (4, 8, 8))?;
 
     let backprop = block(conv(4, 3), true, Learning::Backprop);
     let mut backprop = build(&backprop, (2, 16, 16))?;
-    assert!(backprop.learn(&images(0)?, 0.0).is_err());
-    assert!(backprop.learn_block(0, &images(0)?, 0.0).is_err());
+    let no_rule = "block 0 learns by back-propagation";
+    says(backprop.learn(&images(0)?, 0.0).map(drop).map_err(Into::into), no_rule);
+    says(backprop.learn_block(0, &images(0)?, 0.0).map(drop).map_err(Into::into), no_rule);
     Ok(())
 }
 
@@ -429,7 +436,12 @@ fn labels_of_units() -> Result<()> {
     let assigned = LabelAssignment::fit(&activity, &[2, 2, 1, 0, 1, 1], 3)?;
     assert_eq!(assigned.labels(), [2, 0, 1, 1]);
     assert_eq!(assigned.predict(&activity)?.to_vec1::<u32>()?, [2, 2, 2, 0, 0, 1]);
-    assert!(LabelAssignment::fit(&activity, &[2, 2, 1, 0, 1], 3).is_err());
-    assert!(LabelAssignment::fit(&activity, &[2, 2, 1, 0, 1, 3], 3).is_err());
+    for (labels, says) in [
+        (&[2, 2, 1, 0, 1][..], "6 rows need 6 labels, found 5"),
+        (&[2, 2, 1, 0, 1, 3], "label 3 is not below the number of classes, 3"),
+    ] {
+        let error = LabelAssignment::fit(&activity, labels, 3).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
     Ok(())
 }

@@ -211,6 +211,24 @@ fn a_last_batch_of_one_image_is_refused() -> Result {
     Ok(())
 }
 
+/// Only back-propagation may have a rate of its own.
+#[test]
+fn convolutions_begin_at_the_rate_of_their_way_to_learn() -> Result {
+    let mut training = preset()?.training;
+    training.conv_learning_rate = 0.25;
+    for (learning, want) in [
+        (Learning::GlobalDirection {}, 0.25),
+        (Learning::SignOnly { size: 0.1 }, 0.25),
+        (Learning::Frozen {}, 0.25),
+        (Learning::Backprop { learning_rate: None }, 0.25),
+        (Learning::Backprop { learning_rate: Some(2.0) }, 2.0),
+    ] {
+        training.learning = learning;
+        assert_eq!(training.first_conv_rate(), want, "{learning:?}");
+    }
+    Ok(())
+}
+
 /// The tables of the specification: channels, kernel, padding, t; pools; rates, decay.
 #[test]
 fn presets_are_the_papers() -> Result {

@@ -50,27 +50,34 @@ mod by_hand {
         let values = |tensors: Vec<(String, Tensor)>| -> Result<Vec<Vec<f64>>> {
             tensors.iter().map(|(_, tensor)| numbers(tensor)).collect()
         };
-        let none = Tensor::zeros((0, 2), DType::F64, CPU)?;
+        let says = |found: candle::Result<()>, words: &str| {
+            let error = found.expect_err("accepted").to_string();
+            assert!(error.contains(words), "{words:?} in {error}");
+        };
+        let (none, empty) = (Tensor::zeros((0, 2), DType::F64, CPU)?, "an empty batch [0, 2]");
         for way in WAYS {
             let mut circuit = circuit(relu)?;
             let before = values(circuit.tensors())?;
-            assert!(circuit.step(&none, &none, RATES, way).is_err(), "{way:?}");
-            assert!(circuit.start_mean(&none).is_err());
-            for rate in [f64::NAN, f64::INFINITY, -0.1] {
+            says(circuit.step(&none, &none, RATES, way), empty);
+            says(circuit.start_mean(&none), empty);
+            for (rate, problem) in [
+                (f64::NAN, "a learning rate of NaN, expected a finite number"),
+                (f64::INFINITY, "a learning rate of inf, expected a finite number"),
+                (-0.1, "the learning rate is -0.1"),
+            ] {
                 if rate < 0.0 && way == Way::Explicit {
                     continue;
                 }
-                let rates = Rates { q: rate, ..RATES };
-                assert!(circuit.step(&x()?, &y()?, rates, way).is_err(), "{way:?}, {rate}");
+                says(circuit.step(&x()?, &y()?, Rates { q: rate, ..RATES }, way), problem);
             }
             assert_eq!(values(circuit.tensors())?, before, "{way:?}");
         }
         let mut network = Backprop::from_circuit(&circuit(relu)?, 0.0)?;
-        assert!(network.step(&none, &none, (0.1, 0.1)).is_err());
+        says(network.step(&none, &none, (0.1, 0.1)), empty);
         let before = numbers(&network.predict(&x()?)?)?;
-        assert!(network.step(&x()?, &y()?, (0.1, f64::NAN)).is_err());
+        says(network.step(&x()?, &y()?, (0.1, f64::NAN)), "the learning rate is NaN");
         assert_eq!(numbers(&network.predict(&x()?)?)?, before);
-        assert!(loss(&none, &none).is_err());
+        says(loss(&none, &none).map(drop), empty);
         Ok(())
     }
 
@@ -337,7 +344,22 @@ mod by_hand {
                 let error = circuit(config).err().ok_or("accepted")?.to_string();
                 assert!(error.contains(&format!("{name} is {wrong}")), "{error}");
             }
-            assert!(Backprop::from_circuit(&circuit(linear)?, wrong).is_err());
+            let error = Backprop::from_circuit(&circuit(linear)?, wrong).unwrap_err().to_string();
+            assert!(error.contains(&format!("ridge is {wrong}")), "{error}");
+        }
+        // W₁ is (2, 2), and an R belongs to a decoupled circuit alone.
+        let (square, wide) = (tensor(&[[1.0, 0.0], [0.0, 1.0]])?, tensor(&[[1.0, 0.0, 2.0]])?);
+        let decoupled = CircuitConfig { decoupled: true, ..linear };
+        for (config, w2, q, r) in [
+            (linear, &wide, &square, None),
+            (linear, &square, &wide, None),
+            (linear, &square, &square, Some(&square)),
+            (decoupled, &square, &square, None),
+            (decoupled, &square, &square, Some(&wide)),
+        ] {
+            let made = Circuit::from_weights(config, &square, w2, q, r);
+            let error = made.unwrap_err().to_string();
+            assert!(error.contains("do not fit: expected (k, m), (n, k)"), "{error}");
         }
         Ok(())
     }
@@ -597,7 +619,9 @@ mod identities {
             let difference = (circuit.q().t()? - circuit.r().expect("r").as_tensor())?;
             let want = ((q.t()? - &r)? * 0.95f64.powi(40))?;
             near("Qᵀ − R", &difference, &numbers(&want)?, 1e-13)?;
-            assert!(circuit.energy(&normal(4, 7)?, &normal(4, 3)?).is_err());
+            let energy = circuit.energy(&normal(4, 7)?, &normal(4, 3)?);
+            let error = energy.unwrap_err().to_string();
+            assert!(error.contains("a decoupled circuit has none"), "{error}");
         }
         Ok(())
     }
@@ -649,7 +673,11 @@ mod identities {
                 let want = numbers(&want.to_dtype(DType::F64)?)?;
                 near(name, &got.to_dtype(DType::F64)?, &want, 1e-5)?;
             }
-            assert!(online.step(&[0.0; 5], &[0.0; 3], rates).is_err());
+            for (x, y, found) in [(5, 3, "found 5 and 3"), (77, 4, "found 77 and 4")] {
+                let error = online.step(&vec![0.0; x], &vec![0.0; y], rates).unwrap_err();
+                let error = error.to_string();
+                assert!(error.contains("sample of 77 and 3 values") && error.contains(found));
+            }
         }
         Ok(())
     }
@@ -730,6 +758,7 @@ fn linear_circuits_find_reduced_rank_regression() -> Result {
         near("QQᵀ", &qq, &want, 1e-3 * scale)?;
         let eigenvalues = matrix(&qq)?.self_adjoint_eigenvalues(faer::Side::Lower);
         let eigenvalues = eigenvalues.map_err(|error| format!("eigenvalues: {error:?}"))?;
+        assert!(optimum.modes.len() >= k && eigenvalues.len() == k);
         for (found, mode) in eigenvalues.iter().rev().zip(&optimum.modes) {
             assert!((found / mode - 1.0).abs() < 1e-3, "k = {k}: {found}, expected {mode}");
         }

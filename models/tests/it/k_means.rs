@@ -216,7 +216,8 @@ fn presets_that_are_wrong_are_refused() -> Result {
     Preset { units: 1001, start: Centroids::Gaussian, ..right.clone() }.validate()?;
     let start = Start { rng: Rng::new(0), device: CPU.clone(), quiet: true };
     let large = Options { preset: Preset { kernel: 9, ..right.clone() } };
-    assert!(KMeans::learner(&large, &digits(), &start).is_err());
+    let error = KMeans::learner(&large, &digits(), &start).err().ok_or("accepted")?.to_string();
+    assert!(error.contains("image too small: 8 pixels"), "{error}");
     // There are fewer different patches than asked for.
     let few = Dataset { train: digits().train.take(2), ..digits() };
     let mut learner = KMeans::learner(&Options { preset: right }, &few, &start)?;

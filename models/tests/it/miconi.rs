@@ -339,7 +339,9 @@ fn quadrants_by_hand() -> Result<()> {
     let map = Tensor::arange(0f64, 4.0, CPU)?.reshape((1, 1, 2, 2))?;
     assert_eq!(numbers(&quadrants(&map)?)?, [0.0, 1.0, 2.0, 3.0]);
     assert_eq!(numbers(&quadrants(&map.narrow(2, 0, 1)?.narrow(3, 0, 1)?)?)?, [0.0]);
-    assert!(quadrants(&Tensor::zeros((1, 1, 2, 3), DType::F64, CPU)?).is_err());
+    let oblong = Tensor::zeros((1, 1, 2, 3), DType::F64, CPU)?;
+    let error = quadrants(&oblong).unwrap_err().to_string();
+    assert!(error.contains("square maps, found 2x3"), "{error}");
     Ok(())
 }
 
@@ -431,6 +433,7 @@ fn negative_winners_are_a_quirk() -> Result<()> {
         let activity = network(&preset)?.step(&images(1)?, Phase::BurnIn)?.remove(0);
         let u = numbers(&activity.u)?;
         let post = numbers(&activity.post)?;
+        assert!(u.iter().any(|&u| u < 0.0) && u.len() == post.len());
         for (u, y) in u.iter().zip(post) {
             // All eight units are among the eight best.
             assert_eq!(y, if negative_winners { *u } else { u.max(0.0) });

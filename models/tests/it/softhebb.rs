@@ -482,7 +482,8 @@ fn a_model_is_loaded_without_data() -> Result {
         assert_eq!(features.to_vec2::<f32>()?, model.features(&images)?.to_vec2::<f32>()?);
         assert_eq!(model.layer_features(0, &images)?.dims(), [3, 8, 4, 4]);
         for layer in [2, usize::MAX] {
-            assert!(model.layer_features(layer, &images).is_err());
+            let error = model.layer_features(layer, &images).unwrap_err().to_string();
+            assert!(error.contains(&format!("there is no layer {layer}")), "{error}");
         }
     }
     Ok(())

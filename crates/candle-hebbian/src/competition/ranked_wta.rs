@@ -105,8 +105,15 @@ mod tests {
     #[test]
     fn parameters_are_checked() -> Result<()> {
         let u = Tensor::new(&[1f64, 2.0, 3.0], &Device::Cpu)?;
-        for (k, delta) in [(0, 0.4), (1, 0.4), (4, 0.4), (2, f64::NAN), (2, 1e300)] {
-            assert!(RankedWta { k, delta }.compete(&u).is_err(), "{k} {delta}");
+        for (k, delta, says) in [
+            (0, 0.4, "k is 0, expected a rank from 2 to 3"),
+            (1, 0.4, "k is 1, expected a rank from 2 to 3"),
+            (4, 0.4, "k is 4, expected a rank from 2 to 3"),
+            (2, f64::NAN, "delta is NaN"),
+            (2, 1e300, "finite in f32"),
+        ] {
+            let error = RankedWta { k, delta }.compete(&u).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
         }
         Ok(())
     }

@@ -277,7 +277,8 @@ mod tests {
         }
         for label in [4i64, -1, 1 << 32, (1 << 32) + 2, -(1 << 32), i64::MIN] {
             let labels = Tensor::new(&[2, label, 3], &Device::Cpu)?;
-            assert!(hinge.targets(&fields, &labels).is_err());
+            let error = hinge.targets(&fields, &labels).unwrap_err().to_string();
+            assert!(error.contains(&format!("label {label} of example 1:")), "{error}");
             let targets = composed(|| hinge.targets(&fields, &labels))?.to_vec2::<f64>()?;
             assert!(targets[1].iter().all(|target| target.is_nan()));
             assert_eq!(targets[0], [-1.0, -1.0, 1.0, -1.0]);

@@ -143,6 +143,19 @@ mod bcm {
         Ok(())
     }
 
+    /// A learner goes on from thresholds that were saved: θ = ¾·4 + ¼·3² = 5.25, Δw = 3·(3 − 5.25)·2 = −13.5.
+    #[test]
+    fn a_learner_goes_on_from_saved_thresholds() -> Result<()> {
+        let layer = Layer::from_tensor(&tensor(&[1.5], &[1, 1])?, Geometry::Dense)?;
+        let steps = Steps::builder(0.1).build([layer.var()?])?;
+        let mut learner = Learner::new(Bcm { rate: 0.25, ..Bcm::default() }, steps);
+        learner.state_mut().set("threshold", &tensor(&[4.0], &[1, 1])?);
+        let response = layer.response(&tensor(&[2.0], &[1, 1])?)?; // u = 3
+        learner.step(&response, response.u())?;
+        near("θ", learner.state().get("threshold").expect("thresholds"), &[5.25], 1e-12)?;
+        near("w", layer.weight(), &[0.15], 1e-12)
+    }
+
     /// The rule with the response of Jimenez Nimmo & Mondragón: the cosine of a row and a unit's weights,
     /// `x·w/(‖w‖·√(‖x‖² + 1e-8))`.
     struct OfCosines(Bcm);

@@ -15,8 +15,10 @@ fn three() -> ImageSet {
 fn sizes_must_fit() {
     let error = ImageSet::new(vec![0; 35], vec![0; 3], 2, 2, 3).unwrap_err().to_string();
     assert!(error.contains("found 35, expected 36"), "{error}");
-    assert!(ImageSet::new(vec![], vec![0], 1, 0, 3).is_err());
-    assert!(ImageSet::new(vec![], vec![0; 2], usize::MAX, 2, 3).is_err());
+    let error = ImageSet::new(vec![], vec![0], 1, 0, 3).unwrap_err();
+    assert!(matches!(error, Error::Size { what: "pixels per image", found: 0, .. }), "{error}");
+    let error = ImageSet::new(vec![], vec![0; 2], usize::MAX, 2, 3).unwrap_err();
+    assert!(matches!(error, Error::Size { found: 0, expected: usize::MAX, .. }), "{error}");
     assert!(ImageSet::new(vec![], vec![], 1, 2, 3).unwrap().is_empty());
 }
 

@@ -244,7 +244,8 @@ fn a_server_that_never_answers_is_given_up() {
     let start = Instant::now();
     let error = hub.push(&to(&folder, &names(), REPO), &quiet()).unwrap_err();
     assert_says(&error.to_string(), &[REPO, "did not answer for 0.3 seconds", "push again"]);
-    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    // The mirror would close the connection after a minute.
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
 }
 
 /// A server that says that the repository is there, or that the token may not make it, and then nothing more.

@@ -659,6 +659,22 @@ fn text_and_json_say_the_same() -> Result {
     Ok(())
 }
 
+/// Numbers that are given need no images; the others are learned from the training images.
+#[test]
+fn what_is_fitted_has_no_numbers_yet() {
+    for (text, fitted) in [
+        ("zca", true),
+        ("zca=0.01", true),
+        ("standardise", true),
+        ("standardise:mean=0.5:deviation=0.25", false),
+        ("standardise-image", false),
+        ("resize=8x8", false),
+        ("flip", false),
+    ] {
+        assert_eq!(list(text).0[0].is_fitted(), fitted, "{text}");
+    }
+}
+
 #[test]
 fn what_is_wrong_names_the_transform() -> Result {
     for (text, words) in [

@@ -15,6 +15,8 @@ use hebbian_data::{
 const TRAIN: &str = "mnist/train/0000.parquet";
 const TEST: &str = "mnist/test/0000.parquet";
 const REPO: &str = "ylecun/mnist";
+/// Well before the mirror closes a silent connection, and long enough for a busy machine.
+const BEFORE_IT_CLOSES: Duration = Duration::from_secs(30);
 
 /// MNIST of 10 and 3 images, the training file served in this manner.
 fn mnist(manner: Manner) -> Mirror {
@@ -44,11 +46,11 @@ fn a_server_that_never_answers_is_given_up() {
     let (mirror, cache) = (mnist(Manner::Good), tempfile::tempdir().unwrap());
     mirror.twist("", Twist::Silence);
     let hub = impatient(&mirror, cache.path());
-    for (name, wait) in [("mnist", 1), ("someone/insects", 1)] {
+    for name in ["mnist", "someone/insects"] {
         let start = Instant::now();
         let error = load(name, &hub).unwrap_err().to_string();
         assert_says(&error, &["did not answer for 0.4 seconds", "--data-dir"]);
-        assert!(start.elapsed() < Duration::from_secs(5 * wait), "{:?}", start.elapsed());
+        assert!(start.elapsed() < BEFORE_IT_CLOSES, "{:?}", start.elapsed());
     }
     let error = hub.fetch(RepoKind::Model, "a/b", "main", "config.json", &quiet()).unwrap_err();
     assert_says(&error.to_string(), &["config.json", "did not answer"]);
@@ -66,7 +68,7 @@ fn a_download_that_stalls_is_taken_up() {
     let error = load("mnist", &impatient(&mirror, cache.path())).unwrap_err();
     assert!(matches!(error, Error::Unavailable { .. }), "{error}");
     assert_says(&error.to_string(), &[TRAIN, "no byte came for 0.4 seconds"]);
-    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    assert!(start.elapsed() < BEFORE_IT_CLOSES, "{:?}", start.elapsed());
     // The bytes that came are kept, and the next run continues from them.
     let mirror = mnist(Manner::Good);
     assert_mnist(&load("mnist", &impatient(&mirror, cache.path())).unwrap());

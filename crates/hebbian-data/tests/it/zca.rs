@@ -340,6 +340,25 @@ fn bad_input_is_refused() {
     assert!(Zca::from_rows(&rows, Divisor::Images, 1e-3).is_err());
 }
 
+/// A saved matrix whitens as it did, and is square.
+#[test]
+fn a_whitening_comes_back_from_its_matrix() -> Result {
+    let zca = Zca::from_rows(&tensor(&random_rows(9, 4)), Divisor::Images, 1e-3)?;
+    let again = Zca::of_matrix(zca.matrix())?;
+    let image = tensor(&random_rows(1, 4)).reshape((1, 1, 2, 2))?;
+    assert_eq!(
+        again.apply(&image)?.flatten_all()?.to_vec1::<f64>()?,
+        zca.apply(&image)?.flatten_all()?.to_vec1::<f64>()?
+    );
+    for (rows, columns) in [(3, 2), (2, 3), (0, 0)] {
+        let matrix = Tensor::zeros((rows, columns), DType::F64, &Device::Cpu)?;
+        let error = Zca::of_matrix(&matrix).unwrap_err().to_string();
+        let found = format!("found {columns}");
+        assert_says(&error, &["columns of a whitening matrix", &found]);
+    }
+    Ok(())
+}
+
 /// The matrix obtained through the cache, the cache's outcome, and the number of progress reports.
 fn cached(
     images: &ImageSet,

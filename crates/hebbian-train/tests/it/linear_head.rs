@@ -3,8 +3,10 @@
 use candle::{DType, Device, Tensor, Var};
 use candle_hebbian::Rng;
 use hebbian_train::{
-    Error, LinearHead, LinearHeadConfig, NearestClassMean, Readout, Ridge, halvings,
+    Checkpoint, Error, LinearHead, LinearHeadConfig, NearestClassMean, Readout, Ridge, halvings,
+    save_checkpoint,
 };
+use serde_json::json;
 
 fn config(batch_size: usize, learning_rate: f64, dropout: f64) -> LinearHeadConfig {
     LinearHeadConfig { epochs: 10, batch_size, learning_rate, dropout }
@@ -33,6 +35,10 @@ fn schedule_of_the_released_code() {
     // Epochs count from 1: the tenth still has the full rate, the eleventh half of it.
     assert_eq!((rates[9], rates[10], rates[16], rates[17]), (1e-3, 5e-4, 5e-4, 2.5e-4));
     assert_eq!((rates[44], rates[45], rates[49]), (1.5625e-5, 7.8125e-6, 7.8125e-6));
+    // Twenty epochs have two halvings, and the rate stays when they are over.
+    let short = LinearHeadConfig { epochs: 20, learning_rate: 0.5, ..Default::default() };
+    let rates = [0, 9, 10, 14, 15, 20, 1000].map(|epochs| short.learning_rate_after(epochs));
+    assert_eq!(rates, [0.5, 0.5, 0.25, 0.25, 0.125, 0.125, 0.125]);
 }
 
 #[test]
@@ -161,6 +167,42 @@ fn a_head_comes_back_from_its_tensors() {
     assert_eq!(flat(&again.logits(&features).unwrap()), flat(&head.logits(&features).unwrap()));
 }
 
+/// With Adam's moments and the numbers of steps and epochs, a head goes on to the same bits: here in the eleventh of
+/// twenty epochs, at half the rate.
+#[test]
+fn a_head_goes_on_from_its_state() {
+    let cpu = &Device::Cpu;
+    let (features, labels) = separable(50, cpu);
+    let config = LinearHeadConfig { epochs: 20, ..config(16, 1e-2, 0.5) };
+    let mut rng = Rng::new(8);
+    let mut head = LinearHead::new(config.clone(), 60, 10, DType::F32, cpu, &mut rng).unwrap();
+    for _ in 0..10 {
+        head.train_epoch(&features, &labels, &mut rng).unwrap();
+    }
+    let state = head.state();
+    // Four steps an epoch: three of sixteen images and one of two.
+    assert_eq!(state.values, json!({ "step": 40, "epoch": 10 }));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.safetensors");
+    save_checkpoint(&path, &state.tensors, &Default::default()).unwrap();
+    let mut checkpoint = Checkpoint::load(&path, cpu).unwrap();
+
+    let (weight, bias) = (head.weight().clone(), head.bias().clone());
+    let mut again = LinearHead::from_tensors(config, weight, bias).unwrap();
+    assert_eq!(again.learning_rate(), 1e-2);
+    for (values, missing) in [(json!({ "step": 40 }), "epoch"), (json!({ "epoch": 10 }), "step")] {
+        let error = again.go_on(&values, &mut checkpoint).unwrap_err().to_string();
+        assert!(error.contains(&format!("no number {missing:?}")), "{error}");
+    }
+    again.go_on(&state.values, &mut checkpoint).unwrap();
+    assert_eq!(again.learning_rate(), 5e-3);
+    for one in [&mut head, &mut again] {
+        assert_eq!(one.train_epoch(&features, &labels, &mut Rng::new(9)).unwrap().epoch, 11);
+    }
+    assert_eq!(flat(again.weight()), flat(head.weight()));
+    assert_eq!(flat(again.bias()), flat(head.bias()));
+}
+
 #[test]
 fn what_does_not_fit_is_an_error() {
     let cpu = &Device::Cpu;
@@ -173,16 +215,33 @@ fn what_does_not_fit_is_an_error() {
     assert!(error.contains("label 2 is not below the number of classes, 2"), "{error}");
     let wide = Tensor::zeros((3, 5), DType::F32, cpu).unwrap();
     assert!(head.train_epoch(&wide, &[0, 1, 1], rng).is_err());
-    assert!(head.accuracy(&x, &[]).is_err());
+    let error = head.accuracy(&x, &[]).unwrap_err().to_string();
+    assert!(error.contains("0 labels do not fit features of shape [3, 4]"), "{error}");
+    let rows = Tensor::zeros((2, 1), DType::U32, cpu).unwrap();
+    let error = head.train_batch(&x, &rows, 1e-3, rng).unwrap_err().to_string();
+    assert!(error.contains("3 features with labels of shape [2, 1]"), "{error}");
+    let mut new = |config: LinearHeadConfig, features: usize, classes: usize| {
+        let head = LinearHead::new(config, features, classes, DType::F32, cpu, rng);
+        head.unwrap_err().to_string()
+    };
     for dropout in [-0.1, 1.0, f64::NAN] {
-        assert!(LinearHead::new(config(2, 1e-3, dropout), 4, 2, DType::F32, cpu, rng).is_err());
+        let error = new(config(2, 1e-3, dropout), 4, 2);
+        assert!(error.contains(&format!("dropout is {dropout}")), "{error}");
     }
-    assert!(LinearHead::new(config(0, 1e-3, 0.5), 4, 2, DType::F32, cpu, rng).is_err());
+    let error = new(config(0, 1e-3, 0.5), 4, 2);
+    assert!(error.contains("batch_size is 0"), "{error}");
+    for (features, classes) in [(4, 0), (0, 2)] {
+        let error = new(config(2, 1e-3, 0.5), features, classes);
+        let says = format!("weight [{classes}, {features}] and bias [{classes}]");
+        assert!(error.contains(&says), "{error}");
+    }
     for (rate, says) in [(-1e-3, "is -0.001"), (f64::NAN, "is NaN"), (f64::INFINITY, "is inf")] {
-        let refused = LinearHead::new(config(2, rate, 0.5), 4, 2, DType::F32, cpu, rng);
-        let error = refused.unwrap_err().to_string();
+        let error = new(config(2, rate, 0.5), 4, 2);
         assert!(error.contains(&format!("learning_rate {says}, expected a finite")), "{error}");
     }
+    let (weight, bias) = (x.clone(), Tensor::zeros(2, DType::F32, cpu).unwrap());
+    let error = LinearHead::from_tensors(config(2, 1e-3, 0.5), weight, bias).unwrap_err();
+    assert!(error.to_string().contains("weight [3, 4] and bias [2]"), "{error}");
     let bad = Tensor::full(f32::NAN, (3, 4), cpu).unwrap();
     let error = head.train_epoch(&bad, &[0, 1, 1], rng).unwrap_err().to_string();
     assert!(error.contains("not finite"), "{error}");

@@ -1,10 +1,13 @@
 //! The closed-form read-outs by hand-worked numbers and by their definitions.
 
+use std::time::Instant;
+
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use hebbian_train::{
     ConfusionMatrix, Error, LinearReadout, LinearSvm, LinearSvmConfig, NearestClassMean,
-    NearestNeighbours, Readout, Ridge, Standardisation,
+    NearestNeighbours, Readout, ReadoutResult, Results, Ridge, Standardisation, check_labels,
+    one_hot, one_hot_of,
 };
 
 const CPU: &Device = &Device::Cpu;
@@ -137,8 +140,10 @@ fn the_penalty_is_chosen_on_rows_of_all_classes() {
         assert_eq!((alpha, ridge.accuracy(&x, &labels).unwrap()), (1e-3, 1.0));
         // A single penalty is not compared with any.
         assert_eq!(best(&[1e9]).unwrap().1, 1e9);
-        assert!(best(&[]).is_err());
-        assert!(best(&[1e-3, -1.0]).is_err());
+        let refused = |alphas: &[f64]| best(alphas).unwrap_err().to_string();
+        assert!(refused(&[]).contains("no alpha to choose from"), "{}", refused(&[]));
+        let error = refused(&[1e-3, -1.0]);
+        assert!(error.contains("alpha is -1, expected a number ≥ 0"), "{error}");
     }
 }
 
@@ -204,8 +209,15 @@ fn ridge_says_what_it_cannot_do() {
     let constant = Tensor::ones((4, 2), DType::F32, CPU).unwrap();
     let error = Ridge::fit(&constant, &[0, 1, 0, 1], 2, 0.0).unwrap_err().to_string();
     assert!(error.contains("raise the penalty alpha"), "{error}");
-    assert!(Ridge::fit(&constant, &[0, 1, 0, 1], 2, -1.0).is_err());
-    assert!(Ridge::fit(&constant, &[0, 1, 0, 2], 2, 1.0).is_err());
+    let refused = |labels: &[u32], alpha: f64| {
+        Ridge::fit(&constant, labels, 2, alpha).unwrap_err().to_string()
+    };
+    for alpha in [-1.0, f64::NAN, f64::INFINITY] {
+        let error = refused(&[0, 1, 0, 1], alpha);
+        assert!(error.contains(&format!("alpha is {alpha}, expected")), "{error}");
+    }
+    let error = refused(&[0, 1, 0, 2], 1.0);
+    assert!(error.contains("label 2 is not below the number of classes, 2"), "{error}");
 }
 
 /// What all features have in common changes no distance. Squares of 100,000 would swallow differences of 1 in f32.
@@ -270,7 +282,8 @@ fn nearest_neighbours_by_hand() {
         let error = NearestNeighbours::fit(&x, &[1, 0, 0, 1], 2, k).unwrap_err().to_string();
         assert!(error.contains(&format!("k is {k}")) && error.contains("1 to 4"), "{error}");
     }
-    assert!(NearestNeighbours::fit(&x, &[1, 0, 0, 2], 2, 1).is_err());
+    let error = NearestNeighbours::fit(&x, &[1, 0, 0, 2], 2, 1).unwrap_err().to_string();
+    assert!(error.contains("label 2 is not below the number of classes, 2"), "{error}");
 }
 
 /// Compared with distances summed in f64, one by one: more of them than are held at a time, and far
@@ -413,7 +426,7 @@ fn linear_svm_says_how_it_went() {
     let config = LinearSvmConfig::default();
     let fitted =
         LinearSvm::fit(&x, &labels, 3, &config, |step, left| seen.push((step, left))).unwrap();
-    assert!(fitted.converged());
+    assert!(fitted.converged() && seen.len() > 1, "{seen:?}");
     assert!(
         seen.iter().enumerate().all(|(at, &(step, left))| {
             step == at + 1 && (left <= 1.0) == (at + 1 == seen.len())
@@ -426,10 +439,14 @@ fn linear_svm_says_how_it_went() {
         |x: &Tensor, config: LinearSvmConfig| LinearSvm::fit(x, &labels, 3, &config, |_, _| {});
     let error = fit(&x, LinearSvmConfig { c: 0.0, ..Default::default() }).unwrap_err().to_string();
     assert!(error.contains("c is 0"), "{error}");
-    assert!(fit(&x, LinearSvmConfig { tolerance: f64::NAN, ..Default::default() }).is_err());
+    let config = LinearSvmConfig { tolerance: f64::NAN, ..Default::default() };
+    let error = fit(&x, config).unwrap_err().to_string();
+    assert!(error.contains("tolerance is NaN, expected a number > 0"), "{error}");
     let error = fit(&(&x / 0.0).unwrap(), LinearSvmConfig::default()).unwrap_err().to_string();
     assert!(error.contains("features (rows 0 to 299) is not finite"), "{error}");
-    assert!(LinearSvm::fit(&x, &labels, 2, &LinearSvmConfig::default(), |_, _| {}).is_err());
+    let config = LinearSvmConfig::default();
+    let error = LinearSvm::fit(&x, &labels, 2, &config, |_, _| {}).unwrap_err().to_string();
+    assert!(error.contains("label 2 is not below the number of classes, 2"), "{error}");
 }
 
 #[test]
@@ -441,8 +458,78 @@ fn confusion_by_hand() {
     assert!(matrix.recall()[3].is_nan());
     let text = serde_json::to_string(&matrix).unwrap();
     assert_eq!(serde_json::from_str::<ConfusionMatrix>(&text).unwrap(), matrix);
-    assert!(ConfusionMatrix::new(&[0, 1], &[0], 2).is_err());
-    assert!(ConfusionMatrix::new(&[0, 1], &[0, 2], 2).is_err());
+    for (labels, predicted, says) in [
+        (&[0, 1][..], &[0][..], "2 labels and 1 predictions"),
+        (&[0, 1], &[0, 2], "label 1 or prediction 2 is not below"),
+        (&[0, 2], &[0, 1], "label 2 or prediction 1 is not below"),
+    ] {
+        let error = ConfusionMatrix::new(labels, predicted, 2).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+}
+
+/// A read-out that predicts 0, 1, 0 and 1, by the sign of the only feature.
+#[test]
+fn a_read_out_is_judged_by_its_confusion() {
+    let weight = Tensor::new(&[[-1f32], [1.]], CPU).unwrap();
+    let bias = Tensor::zeros(2, DType::F32, CPU).unwrap();
+    let readout = LinearReadout::new(&weight, &bias).unwrap();
+    let x = Tensor::new(&[[-2f32], [3.], [-1.], [4.]], CPU).unwrap();
+    let judge = |labels: &[u32], classes: usize| {
+        ReadoutResult::judge("head", Instant::now(), &readout, &x, labels, classes)
+    };
+    let found = judge(&[0, 1, 1, 1], 2).unwrap();
+    assert_eq!((found.name.as_str(), found.test_accuracy, found.features), ("head", 0.75, 1));
+    assert_eq!(found.confusion.unwrap().counts, [[1, 0], [1, 2]]);
+    assert!(found.seconds >= 0.0);
+    let error = judge(&[0, 1, 1], 2).unwrap_err().to_string();
+    assert!(error.contains("3 labels and 4 predictions"), "{error}");
+    let error = judge(&[0, 1, 1, 1], 1).unwrap_err().to_string();
+    assert!(error.contains("is not below the number of classes, 1"), "{error}");
+}
+
+/// Read-outs of one name are several networks with random weights; names stay in the order in which they come.
+#[test]
+fn accuracies_of_one_name_belong_together() {
+    let one = |(name, test_accuracy): (&str, f64)| ReadoutResult {
+        name: name.to_string(),
+        test_accuracy,
+        ..Default::default()
+    };
+    let readouts = [("ridge", 0.5), ("head", 0.75), ("ridge", 0.25), ("knn", 1.0), ("ridge", 0.0)];
+    let results = Results { readouts: readouts.map(one).into(), ..Default::default() };
+    let want = [("ridge", vec![0.5, 0.25, 0.0]), ("head", vec![0.75]), ("knn", vec![1.0])];
+    assert_eq!(results.readout_accuracies(), want);
+    assert!(Results::default().readout_accuracies().is_empty());
+}
+
+/// One label a row, each below the number of classes; neither rows nor features may be missing.
+#[test]
+fn labels_fit_features_one_by_one() {
+    let zeros = |rows: usize, width: usize| Tensor::zeros((rows, width), DType::F32, CPU).unwrap();
+    assert_eq!(check_labels(&zeros(3, 2), &[0, 4, 1], 5).unwrap(), (3, 2));
+    for (rows, width, labels, says) in [
+        (3, 2, &[0, 4, 5][..], "label 5 is not below the number of classes, 5"),
+        (3, 2, &[0, 4], "2 labels do not fit features of shape [3, 2]"),
+        (0, 2, &[], "0 labels do not fit features of shape [0, 2]"),
+        (2, 0, &[1, 1], "2 labels do not fit features of shape [2, 0]"),
+    ] {
+        let error = check_labels(&zeros(rows, width), labels, 5).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+}
+
+/// Labels in a tensor are not checked: one that is no class has no 1.
+#[test]
+fn one_hot_rows_by_hand() {
+    let want = [[0f32, 0., 1.], [1., 0., 0.]];
+    let found = one_hot(&[2, 0], 3, DType::F32, CPU).unwrap();
+    assert_eq!(found.to_vec2::<f32>().unwrap(), want);
+    let error = one_hot(&[2, 3], 3, DType::F32, CPU).unwrap_err().to_string();
+    assert!(error.contains("label 3 is not below the number of classes, 3"), "{error}");
+    let labels = Tensor::new(&[2u32, 0, 3, u32::MAX], CPU).unwrap();
+    let found = one_hot_of(&labels, 3, DType::F32).unwrap().to_vec2::<f32>().unwrap();
+    assert_eq!(found, [want[0], want[1], [0.; 3], [0.; 3]]);
 }
 
 #[test]

@@ -431,6 +431,10 @@ fn a_report_is_the_run_s() {
     let page = format!("{}<title>a run</title>", RunFolder::REPORT_START);
     let file = RunFolder::write_report(path, &page).unwrap();
     assert_eq!(std::fs::read_to_string(&file).unwrap(), page);
+    assert!(RunFolder::is_report(&file));
+    for other in ["config.json", "nothing.html"] {
+        assert!(!RunFolder::is_report(&path.join(other)), "{other}");
+    }
     assert!(
         json_file(path.join("run.json"))["files"]
             .as_array()
@@ -443,6 +447,7 @@ fn a_report_is_the_run_s() {
     drop(RunFolder::create(path).unwrap());
     assert!(!file.exists());
     std::fs::write(&file, "<!doctype html>").unwrap();
+    assert!(!RunFolder::is_report(&file), "the page of another program");
     refused(path, "report.html", "is not what a run writes there");
     let error = RunFolder::write_report(path, &page).unwrap_err().to_string();
     assert!(error.contains("is not what a run writes there"), "{error}");

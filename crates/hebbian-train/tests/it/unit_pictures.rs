@@ -111,7 +111,9 @@ fn fields_that_are_too_large_are_not_drawn() {
 #[test]
 fn loaded_weights_are_part_of_the_state() {
     let (start, other) = (model([0.5, -0.5], [20, 43]), model([1.0, 1.0], [20, 43]));
-    assert!(UnitsBefore::fresh(&start).unwrap().tensors().is_empty());
+    let fresh = UnitsBefore::fresh(&start).unwrap();
+    assert!(fresh.tensors().is_empty());
+    assert_eq!(fresh.if_fresh().map(|units| units.len()), Some(2));
     let loaded = UnitsBefore::loaded(&start).unwrap();
     let tensors = loaded.tensors();
     let names: Vec<&str> = tensors.iter().map(|(name, _)| name.as_str()).collect();
@@ -124,4 +126,5 @@ fn loaded_weights_are_part_of_the_state() {
     restored.restore(&Checkpoint::load(&path, CPU).unwrap()).unwrap();
     assert!(pictures(&restored, &other) == pictures(&loaded, &other));
     assert_eq!(restored.tensors().len(), 2);
+    assert!(loaded.if_fresh().is_none() && restored.if_fresh().is_none());
 }

@@ -77,7 +77,8 @@ mod tests {
             // The squares are not all at the same place; a square as high as the image has four possible places.
             assert!(corners.len() > 3, "{side}: {corners:?}");
         }
-        assert!(occluded(&images, 7, 0.5, &mut rng).is_err());
+        let error = occluded(&images, 7, 0.5, &mut rng).unwrap_err().to_string();
+        assert!(error.contains("a square of 7 pixels a side is larger than"), "{error}");
         Ok(())
     }
 

@@ -138,7 +138,9 @@ fn a_tiny_run_is_analysed() {
     let radii = &figures(&out, "radii")["runs"][0]["layers"];
     for (layer, units) in model.network().units().unwrap().iter().enumerate() {
         let rows = units.weight.flatten_from(1).unwrap().to_vec2::<f32>().unwrap();
-        for (row, radius) in rows.iter().zip(radii[layer]["radii"].as_array().unwrap()) {
+        let radii = radii[layer]["radii"].as_array().unwrap();
+        assert_eq!(radii.len(), rows.len());
+        for (row, radius) in rows.iter().zip(radii) {
             let squares: f64 = row.iter().map(|weight| f64::from(*weight).powi(2)).sum();
             assert!((radius.as_f64().unwrap() - squares.sqrt()).abs() < 1e-4);
         }
@@ -440,6 +442,13 @@ fn what_an_analysis_refuses() {
         (&["analyse", "softhebb-digits", "--only", "feedback"], &["no run logged feedback"]),
         (&["analyse", "softhebb-digits", "--only", "colours"], &["colours", "few-labels"]),
         (&["analyse", "softhebb-digits", "--shares", "0"], &["--shares", "above 0"]),
+        (&["analyse", "softhebb-digits", "--shares", "100.5"], &["--shares has 100.5", "at most"]),
+        (&["analyse", "softhebb-digits", "--penalty=-1"], &["--penalty has -1", "from 0 up"]),
+        (&["analyse", "softhebb-digits", "--occluder", "1.5"], &["--occluder is 1.5", "0 to 1"]),
+        (
+            &["analyse", "softhebb-digits", "--augmented-copies", "2"],
+            &["nothing changes the images", "--augment"],
+        ),
         (&["analyse", "softhebb-digits", "--draws", "0"], &["--draws", "1 or more"]),
         (&["analyse", "softhebb-digits", "--bins", "10001"], &["--bins", "10000 or fewer"]),
         (&["analyse", "softhebb-digits", "--draws", MANY], &["--draws", "10000 or fewer"]),

@@ -156,6 +156,7 @@ fn pictures_without_labels_are_classified() {
     assert_eq!((table.len(), table[0].len()), (11, 12), "{table:?}");
     assert_eq!(table[0][..3], ["file", "predicted", "score of 0"]);
     for (class, row) in table[1..].iter().enumerate() {
+        assert_eq!((row.len(), scores[class].len()), (12, 10));
         assert_eq!(row[..2], [name("test", class), classes[class].to_string()]);
         let line = said.lines().find(|line| line.starts_with(&row[0])).expect(&said);
         assert_eq!(line.split_whitespace().last(), Some(row[1].as_str()), "{said}");
@@ -445,6 +446,7 @@ fn a_benchmark_of_one_op_and_one_step() {
     refused(at, &["bench", "no-such-thing"], &["no-such-thing", "--list"]);
     refused(at, &["bench", "dropout", "no-such-thing", "--list"], &["contains no-such-thing:"]);
     refused(at, &["bench", "dropout", "--threads", "0"], &["--threads is 0"]);
+    refused(at, &["bench", "dropout", "--seconds", "0"], &["--seconds is 0", "above 0"]);
 }
 
 /// The digits have 1,442 and 355 images, and a mean of 4.88 of 16 levels of ink.

@@ -62,14 +62,18 @@ fn every_job_is_listed_with_its_command() {
     assert!(price.contains("cpu: ") && price.contains("each --seed; no learning, "), "{price}");
     assert!(!text.contains("softhebb"), "{text}");
     // Each name has to be that of a job, or in one.
-    for only in [
-        &["--only", "nothing like it"][..],
-        &["--list", "--only", "patches/digits", "--only", "nothing like it"],
+    let no_job = "--only nothing like it: no job has that in its name";
+    for (args, says) in [
+        (&["--only", "nothing like it"][..], no_job),
+        (&["--list", "--only", "patches/digits", "--only", "nothing like it"], no_job),
+        (&["--list", "--budget", "0"], "--budget is 0, expected minutes above 0"),
+        (&["--list", "--budget", "NaN"], "--budget is NaN, expected minutes above 0"),
+        (&["--list", "--budget", "0.000001"], "no job with a known time on cpu is as short"),
     ] {
-        let output = reproduce(folder.path(), only);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{only:?}");
-        assert!(said.contains("--only nothing like it: no job"), "{said}");
+        let output = reproduce(folder.path(), args);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
+        assert!(said.contains(says), "{args:?}: {said}");
     }
 }
 

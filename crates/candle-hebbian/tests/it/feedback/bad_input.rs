@@ -28,6 +28,7 @@ fn hinge() -> Result<()> {
         (Tensor::new(&[0i64, 3, -1], CPU)?, ["label -1", "example 2", "0 to 3"]),
         (Tensor::new(&[0u32, 1], CPU)?, ["[3, 4]", "[2]", "expected (N, C)"]),
         (Tensor::new(&[[0u32, 1, 2]], CPU)?, ["[3, 4]", "[1, 3]", "expected (N, C)"]),
+        (Tensor::new(&[0f32, 1.0, 2.0], CPU)?, ["labels", "F32", "expected integers"]),
     ] {
         refused(hinge.loss(&fields, &labels), &says);
         refused(hinge.targets(&fields, &labels), &says);

@@ -285,6 +285,7 @@ fn one_layer() -> Result<()> {
             let h = layer.forward(&x.flatten_from(1)?)?;
             descent.backward_step(&HingeHebb::new(1.0)?.loss(&h, &labels)?)?;
         }
+        assert_ne!(bits(layer.weight())?, bits(&w)?, "{protocol}");
         ends.push(bits(layer.weight())?);
     }
     assert!(ends.iter().all(|end| *end == ends[0]));
