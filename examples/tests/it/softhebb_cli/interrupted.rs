@@ -105,14 +105,15 @@ fn steps(place: &Place) -> Option<u64> {
 #[test]
 fn a_killed_run_goes_on_as_if_nothing_had_happened() {
     let backprop = || Some(json!({ "kind": "backprop" }));
+    let hebbian = ["--epochs", "250", "--head-epochs", "5"];
     for (mode, learning, stages, epochs) in [
-        ("successive", None, 2, &["--epochs", "250", "--head-epochs", "5"][..]),
-        ("consecutive", None, 1, &["--epochs", "250", "--head-epochs", "5"]),
-        ("simultaneous", None, 1, &["--epochs", "250", "--head-epochs", "5"]),
-        ("successive", backprop(), 1, &["--head-epochs", "800"]),
+        (&["--mode", "successive"][..], None, 2, &hebbian[..]),
+        (&["--mode", "consecutive"], None, 1, &hebbian),
+        (&["--mode", "simultaneous"], None, 1, &hebbian),
+        (&[], backprop(), 1, &["--head-epochs", "800"]),
     ] {
         let place = two_blocks(learning);
-        let args = [&TINY[..], &["--mode", mode], epochs].concat();
+        let args = [&TINY[..], mode, epochs].concat();
         place.run(&[&args[..], &["--quiet", "--out", "whole"]].concat()).ok();
         let all = place.json("whole/results.json")["training_steps"].as_u64().unwrap();
         let args = [&args[..], &["--out", "out"]].concat();
@@ -143,7 +144,7 @@ fn a_killed_run_goes_on_as_if_nothing_had_happened() {
             }
             killed_within_each()
         });
-        assert!(tried, "{mode}: never killed within its stages");
+        assert!(tried, "{mode:?}: never killed within its stages");
         place.run(&resume).ok();
         place.same_runs("out", "whole");
     }
