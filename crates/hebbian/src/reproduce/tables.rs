@@ -299,7 +299,10 @@ pub(super) fn price(job: &Job) -> String {
     let devices: BTreeSet<&String> = job.minutes.keys().chain(job.memory.keys()).collect();
     for device in devices {
         let time = job.minutes.get(device).map(|&minutes| duration(minutes));
-        let memory = job.memory.get(device).map(|memory| format!("{memory:.1} GB"));
+        let memory = job.memory.get(device).map(|&memory| match memory < 0.095 {
+            true => format!("{:.0} MB", 1000.0 * memory),
+            false => format!("{memory:.1} GB"),
+        });
         let both: Vec<String> = time.into_iter().chain(memory).collect();
         parts.push(format!("{device}: {}", both.join(", ")));
     }
@@ -316,6 +319,17 @@ pub(super) fn price(job: &Job) -> String {
 mod tests {
     use super::*;
     use hebbian_train::Ours;
+
+    #[test]
+    fn little_memory_is_in_megabytes() -> Result<()> {
+        let mut job = Entry::embedded()?.swap_remove(0).record.jobs.swap_remove(0);
+        for (memory, shown) in [(0.04, ", 40 MB"), (0.1, ", 0.1 GB"), (12.34, ", 12.3 GB")] {
+            job.minutes = [("cpu".to_string(), 2.0)].into();
+            job.memory = [("cpu".to_string(), memory)].into();
+            assert!(price(&job).contains(shown), "{}", price(&job));
+        }
+        Ok(())
+    }
 
     /// Seeds are named if they are consecutive and each has a value.
     #[test]
