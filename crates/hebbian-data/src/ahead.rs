@@ -82,7 +82,7 @@ fn read(store: &Store, places: &[usize], ready: &Ready) {
     let mut pixels = vec![0; places.len() * size];
     let wanted = places.iter().map(|&place| ready.order()[place]);
     let is_read = store.read(wanted.zip(pixels.chunks_exact_mut(size)).collect()).is_ok();
-    let images = pixels.chunks_exact(size).map(|image| is_read.then(|| image.to_vec()));
+    let images = pixels.chunks_exact(size).map(|image| is_read.then_some(image));
     ready.add(places.iter().copied().zip(images));
 }
 

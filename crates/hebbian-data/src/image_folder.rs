@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use walkdir::{DirEntry, WalkDir};
-
 use crate::collect::{Split, all_broken, collect, lost_class};
 use crate::store::{Encoded, Pile};
+use crate::walk::entries;
 use crate::{Dataset, Error, ImageSet, LoadOptions, OnProgress, Result, split};
 
 /// The endings of the names of pictures that can be decoded.
@@ -195,21 +194,13 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(Error::io(path))
 }
 
-/// Whether the name of a file or folder says that it is not for users.
-pub(crate) fn is_hidden(entry: &DirEntry) -> bool {
-    let name = entry.file_name().to_string_lossy();
-    entry.depth() > 0 && (name.starts_with('.') || name == "__MACOSX")
-}
-
 /// The folders in a folder, by name.
 fn folders(dir: &Path) -> Result<BTreeMap<String, PathBuf>> {
     let mut folders = BTreeMap::new();
-    let walk = WalkDir::new(dir).min_depth(1).max_depth(1).follow_links(true);
-    for entry in walk.into_iter().filter_entry(|entry| !is_hidden(entry)) {
-        // What has no ending may be a class or a split.
-        let may_be_folder = |path: &Path| path.extension().is_none();
-        let Some(entry) = there(dir, entry, may_be_folder)? else { continue };
-        if entry.file_type().is_dir() {
+    // What has no ending may be a class or a split.
+    for entry in entries(dir, 1, |path| path.extension().is_none()) {
+        let entry = entry?;
+        if entry.depth() > 0 && entry.file_type().is_dir() {
             let Some(name) = entry.file_name().to_str().map(str::to_string) else {
                 return Err(Error::BadFile {
                     path: entry.into_path(),
@@ -241,9 +232,8 @@ pub(crate) fn files(dir: &Path) -> Result<Vec<PathBuf>> {
 
 fn files_to(deepest: usize, dir: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    let walk = WalkDir::new(dir).follow_links(true).max_depth(deepest).sort_by_file_name();
-    for entry in walk.into_iter().filter_entry(|entry| !is_hidden(entry)) {
-        let Some(entry) = there(dir, entry, is_picture)? else { continue };
+    for entry in entries(dir, deepest, is_picture) {
+        let entry = entry?;
         if entry.file_type().is_file() && is_picture(entry.path()) {
             files.push(entry.into_path());
         }
@@ -251,47 +241,10 @@ fn files_to(deepest: usize, dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The entry of a folder; `None` for a link that leads nowhere, unless what has its name `is_wanted`.
-pub(crate) fn there(
-    dir: &Path,
-    entry: walkdir::Result<DirEntry>,
-    is_wanted: fn(&Path) -> bool,
-) -> Result<Option<DirEntry>> {
-    let error = match entry {
-        Ok(entry) => return Ok(Some(entry)),
-        Err(error) => error,
-    };
-    let link = error.path().filter(|path| path.is_symlink()).map(Path::to_path_buf);
-    match link {
-        Some(path) if error.loop_ancestor().is_some() => Err(Error::BadFile {
-            path,
-            found: "a link to a folder that it is in".to_string(),
-            expected: "files, or folders of files".to_string(),
-            advice: "remove the link".to_string(),
-        }),
-        Some(path) if !is_wanted(&path) => Ok(None),
-        Some(path) => Err(Error::BadFile {
-            path,
-            found: "a link that leads nowhere".to_string(),
-            expected: "a file, or a folder of files".to_string(),
-            advice: "remove the link, or restore what it leads to".to_string(),
-        }),
-        None => Err(unreadable(dir, error)),
-    }
-}
-
 /// Whether the name of a file ends like that of a picture, also of one that cannot be decoded.
 fn is_picture(path: &Path) -> bool {
     let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
     ending.is_some_and(|ending| ENDINGS.iter().chain(&OTHERS).any(|known| *known == ending))
-}
-
-/// The error of a walk through a folder.
-fn unreadable(dir: &Path, error: walkdir::Error) -> Error {
-    let path = error.path().unwrap_or(dir).to_path_buf();
-    let text = error.to_string();
-    let source = error.into_io_error().unwrap_or_else(|| std::io::Error::other(text));
-    Error::Io { path, source }
 }
 
 fn no_part(dir: &Path, asked: &str, parts: &BTreeMap<String, PathBuf>) -> Error {

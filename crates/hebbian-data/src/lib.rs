@@ -115,6 +115,7 @@ pub mod transforms;
 mod unlabelled;
 #[cfg(feature = "hub")]
 mod upload;
+mod walk;
 #[cfg(not(feature = "hub"))]
 mod without_hub;
 #[cfg(not(feature = "parquet"))]

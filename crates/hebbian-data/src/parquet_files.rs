@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::image_folder::{is_hidden, there};
 use crate::table::{Tables, is_labelled};
+use crate::walk::entries;
 use crate::{Dataset, Error, LoadOptions, OnProgress, Result, split};
 
 /// The files of each split of a data set, by path in their repository or folder.
@@ -103,12 +103,10 @@ impl Layout {
     pub fn of_folder(dir: &Path) -> Result<Self> {
         /// How deeply folders may be nested.
         const DEEPEST: usize = 4;
-        let walk =
-            walkdir::WalkDir::new(dir).follow_links(true).max_depth(DEEPEST).sort_by_file_name();
         let is_table = |path: &Path| path.extension().is_some_and(|ending| ending == "parquet");
         let mut paths = Vec::new();
-        for entry in walk.into_iter().filter_entry(|entry| !is_hidden(entry)) {
-            let Some(entry) = there(dir, entry, is_table)? else { continue };
+        for entry in entries(dir, DEEPEST, is_table) {
+            let entry = entry?;
             if let (true, Some(path)) =
                 (entry.file_type().is_file(), entry.path().strip_prefix(dir).ok())
             {

@@ -94,11 +94,12 @@ impl Ready {
         (!state.is_left).then_some(state.at.start)
     }
 
-    /// Adds images by their places; those that are no longer wanted are dropped.
-    pub fn add(&self, images: impl Iterator<Item = (usize, Option<Vec<u8>>)>) {
+    /// Adds copies of images by their places, without those that are no longer wanted.
+    pub fn add<'a>(&self, images: impl Iterator<Item = (usize, Option<&'a [u8]>)>) {
         let mut state = lock(&self.state);
         let first = state.at.start;
-        state.images.extend(images.filter(|&(place, _)| place >= first));
+        let wanted = images.filter(|&(place, _)| place >= first);
+        state.images.extend(wanted.map(|(place, image)| (place, image.map(<[u8]>::to_vec))));
         self.changed.notify_all();
     }
 }

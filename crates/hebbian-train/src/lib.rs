@@ -104,7 +104,7 @@ pub use readout::{
     check_labels, halvings, in_parts, one_hot, one_hot_of,
 };
 pub use record::{Claim, Job, Learning, Ours, Published, Record, Unit, duration, list, records};
-pub use results::{ReadoutResult, Results, peak_memory_bytes};
+pub use results::{ReadoutResult, Results, part, peak_memory_bytes};
 pub use run::{History, LogLine, Moment, RunFolder};
 pub use search::{Dimension, Plan, search};
 pub use spread::Spread;

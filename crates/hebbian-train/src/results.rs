@@ -78,12 +78,13 @@ pub struct Results {
     pub extras: BTreeMap<String, serde_json::Value>,
 }
 
-impl Results {
-    /// Which images the run was tested with: `test` or `validation`.
-    pub fn part(&self) -> &'static str {
-        if self.validation.is_some() { "validation" } else { "test" }
-    }
+/// Which images measure a run whose share of held-out training images is `validation`: `validation` if there is such a
+/// share, else `test`.
+pub fn part(validation: Option<f64>) -> &'static str {
+    if validation.is_some() { "validation" } else { "test" }
+}
 
+impl Results {
     /// Returns the accuracies of the read-outs by name, in the order of their names' first appearance. A control that
     /// was tested on several networks with random weights has as many.
     pub fn readout_accuracies(&self) -> Vec<(&str, Vec<f64>)> {

@@ -13,7 +13,7 @@ use anyhow::{Result, bail};
 use candle::Device;
 use clap::Args;
 use hebbian_data::{Dataset, DatasetName, Photographs};
-use hebbian_train::{Job, Method, RunFolder, RunOptions, StudyOptions, records};
+use hebbian_train::{Job, Method, RunFolder, RunOptions, StudyOptions, part, records};
 use serde_json::{Value, json};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -361,7 +361,7 @@ impl CommonArgs {
             0 => String::new(),
             count => format!("{count} without labels, "),
         };
-        let part = if self.validation.is_some() { "validation" } else { "test" };
+        let part = part(self.validation);
         self.tell(&format!(
             "{what} on {}: {train} training images, {unlabelled}{test} {part} images",
             data.name

@@ -42,7 +42,7 @@ impl ShowArgs {
         let stored = self.data.dataset("digits", self.seed)?;
         let rng = Rng::new(self.seed);
         let data = see(&input, &stored, &rng, self.data.quiet, None)?;
-        let part = if self.data.validation.is_some() { "validation" } else { "test" };
+        let part = hebbian_train::part(self.data.validation);
         let mut text = about(&data, &input, part)?;
         if let Some(file) = &self.preview {
             preview(&data, &input, &rng, file)?;

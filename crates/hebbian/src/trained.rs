@@ -9,7 +9,7 @@ use candle::{D, DType};
 use candle_hebbian::device::to_host;
 use hebbian_data::{Dataset, ImageSet, LoadOptions, load_pictures};
 use hebbian_models::{Model, ZOO, is_swapped, splits};
-use hebbian_train::{Cell, Progress, Table, collect_features, evaluate, save_checkpoint};
+use hebbian_train::{Cell, Progress, Table, collect_features, evaluate, part, save_checkpoint};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::num::NonZeroUsize;
@@ -177,7 +177,7 @@ fn images_for(model: &Model, args: &DataArgs) -> Result<(Dataset, &'static str)>
             size(expected),
         );
     }
-    Ok((data, if args.validation.is_some() { "validation" } else { "test" }))
+    Ok((data, part(args.validation)))
 }
 
 impl EvalArgs {

@@ -74,7 +74,7 @@ impl Dropout {
         masked(x, self.draw(x, rng)?)
     }
 
-    /// Draws a mask for `x (N, …)`; `None` to keep all.
+    /// Draws a mask for each of the N rows of `x (N, …)`; `None` to keep all.
     fn draw(&self, x: &Tensor, rng: &mut Rng) -> Result<Option<Masked>> {
         let Some(kept) = self.kept else { return Ok(None) };
         Ok(Some(Masked { kept, seeds: seeds(x.dim(0)?, rng) }))
@@ -104,10 +104,9 @@ impl Dropout {
             let chosen = features.contiguous()?.index_select(rows, 0)?;
             chosen.to_dtype(wide_dtype(chosen.dtype()))
         };
-        let Some(kept) = self.kept else {
+        let Some(masked) = self.draw(rows, rng)? else {
             return gather();
         };
-        let masked = Masked { kept, seeds: seeds(count, rng) };
         if has_kernels(features.device()) {
             return features.contiguous()?.apply_op2_no_bwd(&rows.contiguous()?, &masked);
         }

@@ -38,9 +38,9 @@ seed {seed}, and tested on {test} {part} images{roles}.
 | | {part} accuracy, % |
 |---|---|
 ",
-        part = results.part(),
+        part = crate::part(results.validation),
         tested = match results.validation {
-            Some(_) => results.part(),
+            Some(_) => crate::part(results.validation),
             None => about.parts[1],
         },
         test = about.counts.test,

@@ -318,8 +318,11 @@ impl Rows {
         for (machine, sums) in machines.iter_mut().zip(self.sums(&factors)?) {
             machine.gradient = sums;
             add(&mut machine.gradient, 1.0, &machine.weight);
-            let gradient = Tensor::new(machine.gradient.as_slice(), &Device::Cpu)?;
-            check_finite("the gradient of a support vector machine", iteration as u64, &gradient)?;
+            if !machine.gradient.iter().all(|value| value.is_finite()) {
+                let gradient = Tensor::new(machine.gradient.as_slice(), &Device::Cpu)?;
+                let name = "the gradient of a support vector machine";
+                check_finite(name, iteration as u64, &gradient)?;
+            }
         }
         Ok(())
     }

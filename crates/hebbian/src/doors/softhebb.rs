@@ -66,18 +66,8 @@ impl Flags {
             _ => "softhebb-cnn-digits",
         });
         let mut preset = softhebb::preset(name)?;
-        let by_backprop = preset.blocks.iter().any(|block| block.learning == Learning::Backprop);
-        if by_backprop && self.mode.is_some() {
-            bail!(
-                "--mode: '{name}' learns by back-propagation, all layers at once: the modes are for layers that learn \
-                 without labels"
-            );
-        }
-        if let (true, Some(count)) = (by_backprop, self.augmented_copies) {
-            bail!(
-                "--augmented-copies {count}: '{name}' learns by back-propagation, from a new copy of the images in each \
-                 epoch"
-            );
+        if preset.blocks.iter().any(|block| block.learning == Learning::Backprop) {
+            self.check_backprop(name)?;
         }
         let is_plain = match &common.transforms.augment {
             Some(list) => list.is_empty(),
@@ -86,14 +76,6 @@ impl Flags {
         if let (Some(count @ 1..), true) = (self.augmented_copies, is_plain) {
             bail!(
                 "--augmented-copies {count}: nothing augments the images, choose what with --augment"
-            );
-        }
-        let unsupervised = [("--epochs", self.epochs), ("--batch-size", self.batch_size)];
-        let given = unsupervised.into_iter().find_map(|(flag, value)| Some((flag, value?)));
-        if let (true, Some((flag, value))) = (by_backprop, given) {
-            bail!(
-                "{flag} {value}: '{name}' learns by back-propagation, which has no unsupervised steps: its epochs are \
-                 --head-epochs, and its batches have the \"head_batch_size\" of the preset"
             );
         }
         let training = &mut preset.training;
@@ -108,6 +90,31 @@ impl Flags {
             (_, None) => {}
         }
         Ok(preset)
+    }
+
+    /// Refuses what does nothing in the back-propagation of the preset `name`.
+    fn check_backprop(&self, name: &str) -> Result<()> {
+        if self.mode.is_some() {
+            bail!(
+                "--mode: '{name}' learns by back-propagation, all layers at once: the modes are for layers that learn \
+                 without labels"
+            );
+        }
+        if let Some(count) = self.augmented_copies {
+            bail!(
+                "--augmented-copies {count}: '{name}' learns by back-propagation, from a new copy of the images in each \
+                 epoch"
+            );
+        }
+        let unsupervised = [("--epochs", self.epochs), ("--batch-size", self.batch_size)];
+        let mut given = unsupervised.into_iter().filter_map(|(flag, value)| Some((flag, value?)));
+        if let Some((flag, value)) = given.next() {
+            bail!(
+                "{flag} {value}: '{name}' learns by back-propagation, which has no unsupervised steps: its epochs are \
+                 --head-epochs, and its batches have the \"head_batch_size\" of the preset"
+            );
+        }
+        Ok(())
     }
 }
 

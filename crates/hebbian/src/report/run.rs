@@ -329,7 +329,7 @@ impl Run {
             folder: folder.path.display().to_string(),
             description: text("/options/preset/description").to_string(),
             complete: results.is_some(),
-            part: if config["validation"].is_number() { "validation" } else { "test" },
+            part: hebbian_train::part(config["validation"].as_f64()),
             accuracy: results.map(|results| results.test_accuracy),
             facts: facts(folder),
             options: choices(config),

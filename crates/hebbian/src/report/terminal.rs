@@ -92,7 +92,7 @@ impl View {
             Some(results) => {
                 format!(
                     "complete, {} accuracy {:.2} %",
-                    results.part(),
+                    hebbian_train::part(results.validation),
                     100.0 * results.test_accuracy
                 )
             }
