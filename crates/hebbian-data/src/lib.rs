@@ -68,31 +68,19 @@ mod changes;
 mod collect;
 mod covariance;
 mod digits;
-#[cfg(feature = "hub")]
-mod download;
-#[cfg(feature = "hub")]
-mod environment;
 mod error;
 mod fingerprint;
 mod folder;
-#[cfg(feature = "parquet")]
-mod footer;
 mod guard;
 mod gzip;
 #[cfg(feature = "hub")]
 mod hub;
-#[cfg(feature = "hub")]
-mod hub_set;
 mod image_folder;
 mod images;
 mod load;
 mod lock;
 mod names;
-#[cfg(feature = "hub")]
-mod online;
 mod originals;
-#[cfg(feature = "parquet")]
-mod pages;
 mod parquet_files;
 mod patches;
 mod photographs;
@@ -101,20 +89,14 @@ mod photographs;
 mod pictures;
 mod ready;
 mod repo;
-#[cfg(feature = "hub")]
-mod snapshots;
 mod split;
 mod store;
 #[cfg(feature = "parquet")]
 mod table;
 #[cfg_attr(not(feature = "hub"), allow(dead_code))]
 mod text;
-#[cfg(feature = "parquet")]
-mod thrift;
 pub mod transforms;
 mod unlabelled;
-#[cfg(feature = "hub")]
-mod upload;
 mod walk;
 #[cfg(not(feature = "hub"))]
 mod without_hub;
@@ -137,7 +119,7 @@ pub use split::{evenly, split_at};
 pub use text::printable;
 pub use unlabelled::load_pictures;
 #[cfg(not(feature = "hub"))]
-use without_hub::{self as hub, self as hub_set};
+use without_hub as hub;
 #[cfg(not(feature = "parquet"))]
 use without_parquet as table;
 pub use zca::{Divisor, Zca, ZcaConfig, ZcaProgress};

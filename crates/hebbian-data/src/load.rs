@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::{Dataset, DatasetName, Error, Hub, Photographs, Result, digits, folder, hub_set};
+use crate::{Dataset, DatasetName, Error, Hub, Photographs, Result, digits, folder, hub};
 
 /// Where to load a data set from, and how. The default is the Hugging Face Hub and its cache.
 #[derive(Debug, Clone)]
@@ -210,8 +210,8 @@ pub fn load_from_hub(
     }
     match name.parse::<DatasetName>() {
         Ok(DatasetName::Digits) => resized(digits(), options),
-        Ok(known) => resized(hub_set::load_known(known, hub, &on_progress)?, options),
-        Err(unknown) => hub_set::load(name, hub, options, &on_progress)?.ok_or(unknown),
+        Ok(known) => resized(hub::load_known(known, hub, &on_progress)?, options),
+        Err(unknown) => hub::load(name, hub, options, &on_progress)?.ok_or(unknown),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Named sets of photographs on the hub.
 
-use crate::{Dataset, Hub, LoadOptions, OnProgress, Result, hub_set};
+use crate::{Dataset, Hub, LoadOptions, OnProgress, Result, hub};
 
 /// A named set of photographs of various sizes, which are resized to 160 pixels a side unless the options give
 /// another size. The files determine the classes and their names.
@@ -51,7 +51,7 @@ impl Photographs {
     ) -> Result<Option<Dataset>> {
         let test_split = options.test_split.clone().or(Some(self.test.to_string()));
         let options = LoadOptions { test_split, ..self.options(options) };
-        let data = hub_set::load(self.repo, hub, &options, on_progress)?;
+        let data = hub::load(self.repo, hub, &options, on_progress)?;
         Ok(data.map(|data| Dataset { name: self.name.to_string(), ..data }))
     }
 }

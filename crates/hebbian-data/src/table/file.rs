@@ -14,11 +14,11 @@ use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::SchemaDescriptor;
 use serde_json::Value;
 
-use crate::footer;
+use super::footer;
+use super::pages;
 use crate::guard::caught;
 use crate::images::MOST_IMAGES;
 use crate::lock::lock;
-use crate::pages;
 use crate::{Error, Result};
 
 /// The fewest bytes that an image takes in a table: no PNG is shorter.

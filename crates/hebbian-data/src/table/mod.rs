@@ -2,8 +2,11 @@
 
 mod chosen;
 mod file;
+mod footer;
 mod labels;
+mod pages;
 mod rows;
+mod thrift;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

@@ -35,16 +35,12 @@ pub(super) fn logged(runs: &[Opened]) -> Vec<Logged> {
     let of_chart = |chart: Chart| {
         let xs = chart.clocks.into_iter().next().map_or(Vec::new(), |clock| clock.values);
         let curve = |series: report::Series| {
-            let at = |values: &[Option<f64>]| -> Vec<(f64, f64)> {
-                let both = xs.iter().zip(values);
-                let finite = |(&x, value): (&f64, &Option<f64>)| {
-                    value.filter(|value| value.is_finite()).map(|value| (x, value))
-                };
-                both.filter_map(finite).collect()
-            };
-            let (points, low, high) = (at(&series.mean), at(&series.low), at(&series.high));
-            let band =
-                low.iter().zip(&high).map(|(&(x, low), &(_, high))| (x, low, high)).collect();
+            let finite = |value: &Option<f64>| value.filter(|value| value.is_finite());
+            let points = xs.iter().zip(&series.mean);
+            let points = points.filter_map(|(&x, mean)| Some((x, finite(mean)?))).collect();
+            let ends = xs.iter().zip(series.low.iter().zip(&series.high));
+            let band = ends.filter_map(|(&x, (low, high))| Some((x, finite(low)?, finite(high)?)));
+            let band = band.collect();
             Curve { run: series.group, of: series.name, points, band }
         };
         let curves = chart.series.into_iter().map(curve).collect();

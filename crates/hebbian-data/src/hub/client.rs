@@ -7,10 +7,10 @@ use std::time::Duration;
 use hf_hub::repository::HFRepository;
 use hf_hub::{HFClient, HFError, RepoType, RepoTypeDataset, RepoTypeModel, split_id};
 
-use crate::download::{ATTEMPTS, Turn, Wanted, with_causes};
-use crate::environment::Environment;
-use crate::online::{Online, Patience};
-use crate::snapshots::{Snapshots, stays_inside};
+use super::download::{ATTEMPTS, Turn, Wanted, with_causes};
+use super::environment::Environment;
+use super::online::{Online, Patience};
+use super::snapshots::{Snapshots, stays_inside};
 use crate::text::{printable, without_passwords};
 use crate::{Error, OnProgress, RepoKind, Result};
 

@@ -15,7 +15,7 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 
 use parquet::file::page_index::offset_index::PageLocation;
 
-use crate::thrift::{I32, STRUCT, Walk};
+use super::thrift::{I32, STRUCT, Walk};
 
 /// How many bytes of a header are read at first; headers with long statistics have more, up to `LONGEST`.
 const USUAL: u64 = 1 << 10;

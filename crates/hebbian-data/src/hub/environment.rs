@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::online::Patience;
+use super::online::Patience;
 
 /// The address of the hub, unless `HF_ENDPOINT` gives another.
 const HUB: &str = "https://huggingface.co";

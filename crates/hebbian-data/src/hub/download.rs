@@ -13,8 +13,8 @@ use hf_hub::repository::HFRepository;
 use hf_hub::{HFError, RepoType, split_id};
 use sha2::{Digest as _, Sha256};
 
-use crate::online::{Online, Pulse};
-use crate::snapshots::Snapshots;
+use super::online::{Online, Pulse};
+use super::snapshots::Snapshots;
 use crate::text::{hex, printable, without_passwords, without_queries, without_tokens};
 use crate::{Error, Hub, OnProgress, Progress, Result};
 

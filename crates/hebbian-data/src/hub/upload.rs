@@ -9,8 +9,8 @@ use hf_hub::progress::{ProgressEvent, ProgressHandler, UploadEvent};
 use hf_hub::repository::CommitOperation;
 use hf_hub::{HFError, RepoTypeModel, split_id};
 
-use crate::download::with_causes;
-use crate::online::Pulse;
+use super::download::with_causes;
+use super::online::Pulse;
 use crate::text::{printable, without_passwords};
 use crate::{Error, Hub, OnProgress, Progress, Push, RepoKind, Result};
 

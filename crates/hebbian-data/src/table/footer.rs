@@ -2,7 +2,7 @@
 //!
 //! Version 60 of that crate recurses into a schema of any depth until the stack overflows, and allocates
 //! memory for as many columns, row groups and children as a few bytes claim. The footer is a struct in
-//! Thrift's compact protocol; here it is [walked](crate::thrift), and its claims are compared with its
+//! Thrift's compact protocol; here it is [walked](super::thrift), and its claims are compared with its
 //! contents.
 //!
 //! ```text
@@ -14,7 +14,7 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
-use crate::thrift::{DEEPEST, I32, LIST, Walk};
+use super::thrift::{DEEPEST, I32, LIST, Walk};
 use crate::{Error, Result};
 
 /// The most bytes of a footer. The footer for 60,000 images in 600 groups has a third of a megabyte.

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use hf_hub::HFError;
 
-use crate::download::with_causes;
-use crate::hub::{set_repository, snapshots};
-use crate::online::Pulse;
+use super::client::{set_repository, snapshots};
+use super::download::with_causes;
+use super::online::Pulse;
+use super::snapshots::{Snapshots, is_commit, stays_inside};
 use crate::parquet_files::{self, Layout};
-use crate::snapshots::{Snapshots, is_commit, stays_inside};
 use crate::split::is_unlabelled;
 use crate::{Dataset, DatasetName, Error, Hub, LoadOptions, OnProgress, RepoKind, Result, table};
 
