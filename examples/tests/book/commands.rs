@@ -152,8 +152,8 @@ fn cargo_run(words: &[String]) -> Option<String> {
     }
     match example.as_str() {
         "verify" => VerifyArgs::try_parse_from(whole).err().map(|error| error.to_string()),
-        // It parses its own flags: with --help after them it does nothing else, and it fails if one of them is wrong.
-        "own_rule" => {
+        // They parse their own flags: with --help after them they do nothing else, and they fail if one of them is wrong.
+        "own_rule" | "residual_network" => {
             let mut help = Command::new(binary(example));
             help.args(args).arg("--help");
             let run = outcome(help);
