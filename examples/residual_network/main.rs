@@ -58,14 +58,13 @@ impl ModuleT for Block {
     fn forward_t(&self, x: &Tensor, train: bool) -> candle::Result<Tensor> {
         let Self([first, second]) = self;
         let inner = second.forward_t(&repu(&first.forward_t(x, train)?, 1.0)?, train)?;
-        let added = inner.dim(1)? - x.dim(1)?;
-        let shortcut = match added {
+        let zeros = (inner.dim(1)? - x.dim(1)?) / 2;
+        let shortcut = match zeros {
             0 => x.clone(),
-            _ => Pool::Avg { kernel: 1, stride: 2, padding: 0 }.forward(x)?.pad_with_zeros(
-                1,
-                added / 2,
-                added - added / 2,
-            )?,
+            _ => {
+                let pixels = Pool::Avg { kernel: 1, stride: 2, padding: 0 }.forward(x)?;
+                pixels.pad_with_zeros(1, zeros, zeros)?
+            }
         };
         repu(&(inner + shortcut)?, 1.0) // candle's relu makes 0 of NaN
     }
@@ -187,7 +186,7 @@ fn run(args: Args) -> Result<String> {
     let mut optimiser = WithFeedback::build(varmap.all_vars(), network.layers(), adam)?;
 
     for epoch in 1..=args.epochs {
-        let mut loss_sum = 0.0;
+        let mut losses = Tensor::zeros((), DType::F32, &chosen.device)?;
         for indices in Batches::shuffled(train.len(), 100, &mut rng)? {
             for layer in network.layers() {
                 layer.redraw(&mut rng)?; // only brSF does
@@ -195,9 +194,10 @@ fn run(args: Args) -> Result<String> {
             let (x, labels) = train.batch(&indices, DType::F32, &chosen.device)?;
             let loss = cross_entropy(&network.forward_t(&x, true)?, &labels)?;
             optimiser.backward_step(&loss)?;
-            loss_sum += f64::from(loss.to_scalar::<f32>()?) * indices.len() as f64;
+            losses = (losses + (loss.detach() * indices.len() as f64)?)?; // read once an epoch
         }
-        tell(&format!("epoch {epoch}: loss {:.3}", loss_sum / train.len() as f64));
+        let loss = losses.to_scalar::<f32>()? / train.len() as f32;
+        tell(&format!("epoch {epoch}: loss {loss:.3}"));
     }
     let mut report = format!("feedback: {}\n", args.feedback);
     writeln!(report, "parameters: {}", parameters(&varmap))?;
