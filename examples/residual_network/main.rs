@@ -17,7 +17,7 @@ use candle_nn::{AdamW, BatchNorm, BatchNormConfig, Init, Optimizer, ParamsAdamW}
 use candle_nn::{VarBuilder, VarMap, batch_norm, loss::cross_entropy};
 use clap::Parser;
 use hebbian::{DeviceArgs, tell};
-use hebbian_data::{Batches, ImageSet, LoadOptions, load};
+use hebbian_data::{ImageSet, LoadOptions, load};
 use hebbian_models::amit::Protocol;
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -151,7 +151,7 @@ fn parameters(varmap: &VarMap) -> usize {
 
 fn accuracy(network: &ResNet20, images: &ImageSet, device: &Device) -> Result<f64> {
     let mut right = 0.0;
-    for indices in Batches::sequential(images.len(), 100)? {
+    for indices in images.in_order(100)? {
         let (x, labels) = images.batch(&indices, DType::F32, device)?;
         let classes = network.forward_t(&x, false)?.argmax(D::Minus1)?;
         right += classes.eq(&labels)?.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>()?;
@@ -187,7 +187,7 @@ fn run(args: Args) -> Result<String> {
 
     for epoch in 1..=args.epochs {
         let mut losses = Tensor::zeros((), DType::F32, &chosen.device)?;
-        for indices in Batches::shuffled(train.len(), 100, &mut rng)? {
+        for indices in train.shuffled(100, &mut rng)? {
             for layer in network.layers() {
                 layer.redraw(&mut rng)?; // only brSF does
             }

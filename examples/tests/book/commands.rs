@@ -152,7 +152,7 @@ fn cargo_run(words: &[String]) -> Option<String> {
     }
     match example.as_str() {
         "verify" => VerifyArgs::try_parse_from(whole).err().map(|error| error.to_string()),
-        // They parse their own flags: with --help after them they do nothing else, and they fail if one of them is wrong.
+        // They parse their own flags: with --help after these they do nothing else, and they fail if one is wrong.
         "own_rule" | "residual_network" => {
             let mut help = Command::new(binary(example));
             help.args(args).arg("--help");
