@@ -212,7 +212,7 @@ mod tests {
             (block.learning, block.batch_norm) = (Learning::Backprop, false);
             block.activation = candle_hebbian::Activation::Relu {};
         }
-        preset.head = HeadConfig::Linear { dropout, layers: HeadLayers::Last };
+        preset.head = HeadConfig::Linear { dropout, layers: HeadLayers::Last, mirrored: false };
         preset.training.head_epochs = epochs;
         let mut data = hebbian_data::digits();
         data.train = data.train.take(images);

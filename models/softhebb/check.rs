@@ -62,6 +62,13 @@ pub(super) fn preset(preset: &Preset) -> Result<()> {
             preset.name
         )));
     }
+    if preset.head.mirrored() && (count == 0 || preset.training.mode == Mode::Simultaneous) {
+        return Err(Error::Argument(format!(
+            "the head of preset '{}' is mirrored, but learns together with the layers, from their features of single images: \
+             expected another mode than simultaneous, and layers that do not learn by back-propagation",
+            preset.name
+        )));
+    }
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use candle_hebbian::{
 use hebbian_data::transforms::InputConfig;
 use hebbian_train::{Error, Result, choose};
 use serde::{Deserialize, Serialize};
+use std::ops::Not;
 use std::str::FromStr;
 
 /// A network with its recipe. Unknown fields are refused.
@@ -182,6 +183,10 @@ pub enum HeadConfig {
         /// Which blocks it reads.
         #[serde(default, skip_serializing_if = "HeadLayers::is_last")]
         layers: HeadLayers,
+        /// Whether it reads the mean of the features of an image and of its mirror image, left for right, so that both
+        /// get the same class. Default: no, as in the paper.
+        #[serde(default, skip_serializing_if = "Not::not")]
+        mirrored: bool,
     },
     /// The SoftHebb rule with the label as the activity.
     SupervisedHebbian {
@@ -199,6 +204,11 @@ impl HeadConfig {
             Self::Linear { layers, .. } => layers,
             Self::SupervisedHebbian { .. } => HeadLayers::Last,
         }
+    }
+
+    /// Whether it reads the mean of the features of an image and of its mirror image.
+    pub fn mirrored(&self) -> bool {
+        matches!(self, Self::Linear { mirrored: true, .. })
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Network {
     learners: Vec<Option<Learner<Steps>>>,
     /// The blocks whose features are read out.
     read: HeadLayers,
+    /// Whether the mean of the features of an image and of its mirror image is read out.
+    mirrored: bool,
 }
 
 impl Network {
@@ -71,7 +73,8 @@ impl Network {
             })?;
             Ok(Some(Learner::new(SoftHebb, steps)))
         })?;
-        Ok(Self { stack, learners, read: preset.head.layers() })
+        let (read, mirrored) = (preset.head.layers(), preset.head.mirrored());
+        Ok(Self { stack, learners, read, mirrored })
     }
 
     /// A network without blocks: its features are the pixels of images of shape `(C, H, W)`.
@@ -81,7 +84,7 @@ impl Network {
     pub fn pixels((channels, height, width): (usize, usize, usize)) -> Result<Self> {
         let vb = VarBuilder::zeros(DType::F32, &Device::Cpu);
         let stack = Stack::new(Vec::new(), &[channels, height, width], vb)?;
-        Ok(Self { stack, learners: Vec::new(), read: HeadLayers::Last })
+        Ok(Self { stack, learners: Vec::new(), read: HeadLayers::Last, mirrored: false })
     }
 
     /// The blocks.
@@ -117,13 +120,22 @@ impl Network {
     }
 
     /// Returns the features `(B, F)` of images `x (B, C, H, W)` in evaluation mode, without learning. They are
-    /// flattened channel-major; if all blocks are read out, their features follow one another. Differentiable in `x` if
-    /// it is part of a graph.
+    /// flattened channel-major; if all blocks are read out, their features follow one another. If the head is
+    /// [mirrored](super::HeadConfig::Linear), they are the mean of the features of `x` and of its mirror image.
+    /// Differentiable in `x` if it is part of a graph.
     ///
     /// # Errors
     /// If the images do not fit a block, or are of another type or on another device than the weights; the message
     /// names the block. Without blocks, if `x` holds integers or has no dimension.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let features = self.unmirrored(x)?;
+        match self.mirrored {
+            true => (features + self.unmirrored(&x.flip(&[3])?)?)? * 0.5,
+            false => Ok(features),
+        }
+    }
+
+    fn unmirrored(&self, x: &Tensor) -> Result<Tensor> {
         match self.read {
             HeadLayers::Last => flatten(&self.stack.features(x, self.stack.blocks().len())?),
             HeadLayers::All => side_by_side(&self.stack.maps(x)?),
@@ -131,8 +143,8 @@ impl Network {
     }
 
     /// Takes one step of every block on the same batch, when the share `progress` of training is done. Each block sees
-    /// the output that the block below computes with its weights before the step. Returns the features that are read
-    /// out and the activity of each block.
+    /// the output that the block below computes with its weights before the step. Returns the features of `x` that are
+    /// read out, without those of its mirror image, and the activity of each block.
     ///
     /// # Errors
     /// A block that learns by back-propagation.

@@ -17,6 +17,11 @@ ACTIVATIONS = {
 }
 
 def features(preset, tensors, x):
+    if preset["head"].get("mirrored"):
+        return (unmirrored(preset, tensors, x) + unmirrored(preset, tensors, x.flip(3))) / 2
+    return unmirrored(preset, tensors, x)
+
+def unmirrored(preset, tensors, x):
     maps = []
     for i, block in enumerate(preset["blocks"]):
         mine = {name.split(".")[2]: tensor for name, tensor in tensors.items() if name.startswith(f"layers.{i}.")}

@@ -53,7 +53,7 @@ fn small() -> Preset {
             block(conv(8, 3), true, hebbian(RATE, 3.0)),
             block(conv(5, 3), true, hebbian(RATE, 3.0)),
         ],
-        head: HeadConfig::Linear { dropout: 0.0, layers: HeadLayers::Last },
+        head: HeadConfig::Linear { dropout: 0.0, layers: HeadLayers::Last, mirrored: false },
         training: Default::default(),
     }
 }
@@ -298,6 +298,28 @@ fn evaluation_and_calibration_learn_nothing() -> Result<()> {
     let changed = changed(&before, &snapshot(&network)?);
     assert_eq!(changed.len(), 6);
     assert!(changed.iter().all(|name| name.contains("running")), "{changed:?}");
+    Ok(())
+}
+
+/// A mirrored head gets the mean of the features of an image and of its mirror image, so the same for both.
+#[test]
+fn a_mirrored_head_does_not_tell_left_from_right() -> Result<()> {
+    for layers in [HeadLayers::Last, HeadLayers::All] {
+        let [single, both] = [false, true].map(|mirrored| {
+            let head = HeadConfig::Linear { dropout: 0.0, layers, mirrored };
+            network(&Preset { head, ..small() })
+        });
+        let (single, both) = (single?, both?);
+        assert_eq!(single.features(), both.features());
+        let x = images(2)?;
+        let columns = (0..16).rev().map(|column| x.narrow(3, column, 1));
+        let mirror_image = Tensor::cat(&columns.collect::<candle::Result<Vec<_>>>()?, 3)?;
+        let [one, other] = [single.forward(&x)?, single.forward(&mirror_image)?];
+        assert!((&one - &other)?.abs()?.max_all()?.to_scalar::<f64>()? > 1e-3);
+        let mean = ((one + other)? / 2.0)?;
+        near("features", &both.forward(&x)?, &mean, 1e-15)?;
+        assert_eq!(numbers(&both.forward(&mirror_image)?)?, numbers(&both.forward(&x)?)?);
+    }
     Ok(())
 }
 

@@ -543,7 +543,8 @@ mod softhebb {
             assert_eq!((preset.dataset.as_str(), &preset.alias), (dataset, &None), "{name}");
             assert!(preset.input.is_empty(), "{name}");
             assert_eq!(preset.blocks, blocks(last, competition), "{name}");
-            let head = HeadConfig::Linear { dropout: 0.5, layers: HeadLayers::Last };
+            let head =
+                HeadConfig::Linear { dropout: 0.5, layers: HeadLayers::Last, mirrored: false };
             assert_eq!(preset.head, head, "{name}");
             let batch_size = if dataset == "mnist" { preset.training.batch_size } else { 10 };
             let training = TrainingConfig {

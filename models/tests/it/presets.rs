@@ -254,8 +254,10 @@ const RELEASE: &[(&str, &[&str])] = &[
 fn describe(preset: &Preset) -> Vec<String> {
     let mut lines: Vec<String> = preset.blocks.iter().map(describe_block).collect();
     lines.push(match preset.head {
-        HeadConfig::Linear { dropout, layers: HeadLayers::Last } => format!("drop {dropout}"),
-        HeadConfig::Linear { dropout, layers } => format!("drop {dropout} {layers:?}"),
+        HeadConfig::Linear { dropout, layers: HeadLayers::Last, mirrored: false } => {
+            format!("drop {dropout}")
+        }
+        HeadConfig::Linear { .. } => format!("{:?}", preset.head),
         HeadConfig::SupervisedHebbian { rate, radius } => {
             format!("SupSK{}", describe_rate(rate, radius))
         }

@@ -192,8 +192,11 @@ fn pytorch_agrees_on_softhebb() -> Result {
         (*groups, *padding_mode) = (2, candle_hebbian::PaddingMode::Zeros);
     }
     let layers = softhebb::HeadLayers::All;
-    of_method.preset.head = softhebb::HeadConfig::Linear { dropout: 0.2, layers };
-    agrees::<Softhebb>(&of_method, "groups, zeros around, windows that overlap, all layers read")?;
+    of_method.preset.head = softhebb::HeadConfig::Linear { dropout: 0.2, layers, mirrored: true };
+    agrees::<Softhebb>(
+        &of_method,
+        "groups, zeros around, windows that overlap, all layers read from both sides",
+    )?;
 
     let mut dense = small(&[4, 6])?;
     (dense.preset.training.epochs, dense.preset.training.head_epochs) = (1, 2);

@@ -40,7 +40,7 @@ fn small(mode: Mode) -> Result<Preset> {
 /// The same with a head that reads both layers.
 fn reading_all(mode: Mode) -> Result<Preset> {
     let mut preset = small(mode)?;
-    preset.head = HeadConfig::Linear { dropout: 0.2, layers: HeadLayers::All };
+    preset.head = HeadConfig::Linear { dropout: 0.2, layers: HeadLayers::All, mirrored: false };
     Ok(preset)
 }
 
@@ -539,11 +539,21 @@ fn a_head_on_all_layers_reads_one_after_the_other() -> Result {
         }
     }
     let mut preset = backprop()?;
-    preset.head = HeadConfig::Linear { dropout: 0.0, layers: HeadLayers::All };
+    preset.head = HeadConfig::Linear { dropout: 0.0, layers: HeadLayers::All, mirrored: false };
     let folder = tempfile::tempdir()?;
     let refused = train::<Softhebb>(&options(preset), &data(61), CPU, &how(), folder.path());
     let error = refused.expect_err("the gradient comes from the last layer").to_string();
     assert!(error.contains("back-propagation") && error.contains("last layer"), "{error}");
+
+    // What learns together with the head gives it the features of an image alone.
+    for mut preset in [backprop()?, small(Mode::Simultaneous)?] {
+        let layers = HeadLayers::Last;
+        preset.head = HeadConfig::Linear { dropout: 0.0, layers, mirrored: true };
+        let folder = tempfile::tempdir()?;
+        let refused = train::<Softhebb>(&options(preset), &data(61), CPU, &how(), folder.path());
+        let error = refused.expect_err("the head is mirrored").to_string();
+        assert!(error.contains("mirrored") && error.contains("simultaneous"), "{error}");
+    }
     Ok(())
 }
 

@@ -118,7 +118,7 @@ pub(super) fn compute(inputs: &Inputs) -> Computed {
         dataset: "none".into(),
         input: InputConfig::NONE,
         blocks: params.layers.iter().map(|layer| params.block(layer)).collect(),
-        head: HeadConfig::Linear { dropout: 0.0, layers: HeadLayers::Last },
+        head: HeadConfig::Linear { dropout: 0.0, layers: HeadLayers::Last, mirrored: false },
         training: Default::default(),
     };
     let (x, dtype, device) = (inputs.get("x")?, inputs.dtype, inputs.device);

@@ -9,11 +9,12 @@ use hebbian_train::Run;
 use std::path::Path;
 
 /// Flags of a single run, which an experiment sets itself.
-const SINGLE: [&str; 10] = [
+const SINGLE: [&str; 11] = [
     "preset",
     "mode",
     "head_epochs",
     "head_layers",
+    "head_mirrored",
     "augmented_copies",
     "batch_size",
     "baselines",
@@ -44,6 +45,9 @@ pub struct Flags {
     /// Layers that the head reads: last, all [default: the preset's]
     #[arg(long, value_name = "LAYERS")]
     head_layers: Option<HeadLayers>,
+    /// Let the head read the mean of the features of an image and of its mirror image [default: as the preset says]
+    #[arg(long)]
+    head_mirrored: bool,
     /// Augmented copies of the training images that the head learns from in turn, computed once [default: a new one for
     /// each epoch]
     #[arg(long, value_name = "COUNT")]
@@ -84,10 +88,14 @@ impl Flags {
         training.head_epochs = self.head_epochs.unwrap_or(training.head_epochs);
         training.batch_size = self.batch_size.unwrap_or(training.batch_size);
         training.augmented_copies = self.augmented_copies.or(training.augmented_copies);
-        match (&mut preset.head, self.head_layers) {
-            (HeadConfig::Linear { layers, .. }, Some(asked)) => *layers = asked,
-            (_, Some(_)) => bail!("--head-layers: the head of '{name}' is not linear"),
-            (_, None) => {}
+        match (&mut preset.head, self.head_layers, self.head_mirrored) {
+            (HeadConfig::Linear { layers, mirrored, .. }, asked, mirror) => {
+                *layers = asked.unwrap_or(*layers);
+                *mirrored |= mirror;
+            }
+            (_, None, false) => {}
+            (_, Some(_), _) => bail!("--head-layers: the head of '{name}' is not linear"),
+            (_, None, true) => bail!("--head-mirrored: the head of '{name}' is not linear"),
         }
         Ok(preset)
     }

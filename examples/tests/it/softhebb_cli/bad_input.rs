@@ -40,6 +40,16 @@ fn nothing_of_nothing_is_refused() {
 }
 
 #[test]
+fn flags_of_a_linear_head_need_one() {
+    let place = PROGRAM.place();
+    let by_the_rule = ["--preset", "softhebb-cnn3-cifar-hebbian-head", "--dataset", "digits"];
+    for flags in [&["--head-layers", "all"][..], &["--head-mirrored"]] {
+        let given = [&by_the_rule[..], flags].concat();
+        place.refused(&given, &[flags[0], "softhebb-cnn3-cifar-hebbian-head", "not linear"]);
+    }
+}
+
+#[test]
 fn a_device_that_is_not_there_is_named() {
     let place = PROGRAM.place();
     for (device, built) in [("cuda", cfg!(feature = "cuda")), ("metal", cfg!(feature = "metal"))] {
