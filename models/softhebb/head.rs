@@ -225,7 +225,8 @@ mod tests {
     fn rates_in_batches_follow_the_epochs_of_the_run() -> Result<()> {
         let device = &Device::Cpu;
         let training = TrainingConfig { head_epochs: 0, ..TrainingConfig::default() };
-        let config = HeadConfig::Linear { dropout: 0.0, layers: Default::default(), mirrored: false };
+        let config =
+            HeadConfig::Linear { dropout: 0.0, layers: Default::default(), mirrored: false };
         let x = Tensor::ones((4, 3), DType::F32, device)?;
         let labels = Tensor::new(&[0u32, 0, 0, 0], device)?;
         for (epoch, halvings) in [(0, 0), (9, 0), (10, 1), (29, 3), (49, 7)] {

@@ -1,6 +1,6 @@
 //! The blocks of a preset, and the rules that they learn by.
 
-use super::config::{BlockConfig, HeadLayers, LayerConfig, Learning, Preset};
+use super::config::{BlockConfig, HeadConfig, HeadLayers, LayerConfig, Learning, Preset};
 use crate::CompetitionKind;
 use candle::{DType, Device, Error, Result, Tensor};
 use candle_hebbian::ops::flatten;
@@ -77,14 +77,19 @@ impl Network {
         Ok(Self { stack, learners, read, mirrored })
     }
 
-    /// A network without blocks: its features are the pixels of images of shape `(C, H, W)`.
+    /// A network without blocks: its features are the pixels of images of shape `(C, H, W)`, or their mean with those of
+    /// the mirror image if the `head` is mirrored.
     ///
     /// # Errors
     /// Never, because only a block can refuse a size.
-    pub fn pixels((channels, height, width): (usize, usize, usize)) -> Result<Self> {
+    pub fn pixels(
+        (channels, height, width): (usize, usize, usize),
+        head: &HeadConfig,
+    ) -> Result<Self> {
         let vb = VarBuilder::zeros(DType::F32, &Device::Cpu);
         let stack = Stack::new(Vec::new(), &[channels, height, width], vb)?;
-        Ok(Self { stack, learners: Vec::new(), read: HeadLayers::Last, mirrored: false })
+        let (read, mirrored) = (HeadLayers::Last, head.mirrored());
+        Ok(Self { stack, learners: Vec::new(), read, mirrored })
     }
 
     /// The blocks.
@@ -130,7 +135,7 @@ impl Network {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let features = self.unmirrored(x)?;
         match self.mirrored {
-            true => (features + self.unmirrored(&x.flip(&[3])?)?)? * 0.5,
+            true => (features + self.unmirrored(&x.contiguous()?.flip(&[3])?)?)? * 0.5,
             false => Ok(features),
         }
     }

@@ -85,7 +85,7 @@ impl Readouts<'_, '_> {
     /// Trains and tests the same head on raw pixels, and on the features of [`DRAWS`] networks with random weights: the
     /// one that the network started from, and others.
     pub(super) fn baselines(&mut self) -> Result<Vec<ReadoutResult>> {
-        let pixels = Network::pixels(self.material.data.train.shape())?;
+        let pixels = self.pixels()?;
         let name = "head on raw pixels";
         let mut all = vec![self.control(&pixels, name, name)?];
         for draw in 0..DRAWS {
@@ -93,6 +93,10 @@ impl Readouts<'_, '_> {
             all.push(self.control(&random, name, &format!("{name}, draw {}", draw + 1))?);
         }
         Ok(all)
+    }
+
+    fn pixels(&self) -> Result<Network> {
+        Ok(Network::pixels(self.material.data.train.shape(), &self.material.preset().head)?)
     }
 
     /// Returns a network with random weights; `draw` 0 has those that the network started from.
@@ -131,7 +135,7 @@ impl Readouts<'_, '_> {
         Ok(Some(FewLabels {
             labels: FEW_LABELS,
             learned: self.of_few(network, &few)?,
-            raw_pixels: self.of_few(&Network::pixels(data.train.shape())?, &few)?,
+            raw_pixels: self.of_few(&self.pixels()?, &few)?,
             random_features: random.collect::<Result<_>>()?,
         }))
     }

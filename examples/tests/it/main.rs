@@ -6,5 +6,6 @@ mod golkar_cli;
 mod library;
 mod miconi_cli;
 mod own_rule;
+mod residual_network;
 mod softhebb_cli;
 mod verify_cli;

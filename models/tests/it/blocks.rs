@@ -319,6 +319,14 @@ fn a_mirrored_head_does_not_tell_left_from_right() -> Result<()> {
         let mean = ((one + other)? / 2.0)?;
         near("features", &both.forward(&x)?, &mean, 1e-15)?;
         assert_eq!(numbers(&both.forward(&mirror_image)?)?, numbers(&both.forward(&x)?)?);
+        let turned = x.transpose(2, 3)?;
+        let expected = numbers(&both.forward(&turned.contiguous()?)?)?;
+        assert_eq!(numbers(&both.forward(&turned)?)?, expected);
+
+        let head = HeadConfig::Linear { dropout: 0.0, layers, mirrored: true };
+        let pixels = Network::pixels((2, 16, 16), &head)?.forward(&x)?;
+        let mean = ((&x + mirror_image)? / 2.0)?.flatten_from(1)?;
+        near("pixels", &pixels, &mean, 1e-15)?;
     }
     Ok(())
 }
