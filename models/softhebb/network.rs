@@ -131,7 +131,8 @@ impl Network {
     ///
     /// # Errors
     /// If the images do not fit a block, or are of another type or on another device than the weights; the message
-    /// names the block. Without blocks, if `x` holds integers or has no dimension.
+    /// names the block. Without blocks, if `x` holds integers or has no dimension. If the head is mirrored, also if `x`
+    /// has not four dimensions.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let features = self.unmirrored(x)?;
         match self.mirrored {
