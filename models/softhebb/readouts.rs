@@ -22,6 +22,8 @@ const RIDGE_FEATURES: usize = 2048;
 const DRAWS: usize = 5;
 /// A number of labels small enough to show differences between features that training with all labels hides.
 const FEW_LABELS: usize = 50;
+/// The name by which the read-outs of the network's features are kept together.
+const OF_FEATURES: &str = "all of the features";
 
 /// The accuracies of a head that learns from few labels, for each of [`DRAWS`] draws of the images that have them.
 #[derive(Debug, Serialize)]
@@ -44,13 +46,27 @@ impl Readouts<'_, '_> {
     /// Trains and tests the head, then the read-outs that take seconds and, for dense networks, the one without a head.
     pub(super) fn of_features(&mut self, model: &mut Model) -> Result<Vec<ReadoutResult>> {
         let Model { network, head, trained } = model;
+        let main = self.recorder.kept::<ReadoutResult>("head")?;
+        let main = main.map(|(main, mut checkpoint)| head.restore(&mut checkpoint).map(|()| main));
+        let main = main.transpose()?;
+        *trained |= main.is_some();
+        if let Some((all, _)) = self.recorder.kept(OF_FEATURES)? {
+            return Ok(all);
+        }
         let labels = self.material.data.train.labels();
         let classes = self.material.classes();
         let started = Instant::now();
         let train = self.features(network, &self.material.data.train, "train features")?;
         let test = self.features(network, &self.material.data.test, "test features")?;
-        let main = self.head(head, network, &train, &test, ("head", started))?;
-        *trained = true;
+        let main = match main {
+            Some(main) => main,
+            None => {
+                let main = self.head(head, network, &train, &test, ("head", started))?;
+                self.recorder.keep("head", &main, &head.tensors())?;
+                *trained = true;
+                main
+            }
+        };
         let mut all = vec![main];
         let mut fitted = |name: &str, started, readout: &dyn Readout, test: &Tensor| {
             all.push(self.judge(name, started, readout, test)?);
@@ -71,6 +87,7 @@ impl Readouts<'_, '_> {
             let assignment = LabelAssignment::fit(&train, labels, classes)?;
             fitted("label assignment", started, &assignment, &test)?;
         }
+        self.recorder.keep(OF_FEATURES, &all, &[])?;
         Ok(all)
     }
 
@@ -85,12 +102,12 @@ impl Readouts<'_, '_> {
     /// Trains and tests the same head on raw pixels, and on the features of [`DRAWS`] networks with random weights: the
     /// one that the network started from, and others.
     pub(super) fn baselines(&mut self) -> Result<Vec<ReadoutResult>> {
-        let pixels = self.pixels()?;
         let name = "head on raw pixels";
-        let mut all = vec![self.control(&pixels, name, name)?];
+        let mut all = vec![self.control(name, name, Self::pixels)?];
         for draw in 0..DRAWS {
-            let (random, name) = (self.random_network(draw)?, "head on random features");
-            all.push(self.control(&random, name, &format!("{name}, draw {}", draw + 1))?);
+            let name = "head on random features";
+            let logged = format!("{name}, draw {}", draw + 1);
+            all.push(self.control(name, &logged, |readouts| readouts.random_network(draw))?);
         }
         Ok(all)
     }
@@ -164,7 +181,16 @@ impl Readouts<'_, '_> {
     }
 
     /// Trains and tests a fresh head on the features of a network that does not learn. The log has it as `logged`.
-    fn control(&mut self, network: &Network, name: &str, logged: &str) -> Result<ReadoutResult> {
+    fn control(
+        &mut self,
+        name: &str,
+        logged: &str,
+        network: impl FnOnce(&Self) -> Result<Network>,
+    ) -> Result<ReadoutResult> {
+        if let Some((kept, _)) = self.recorder.kept(logged)? {
+            return Ok(kept);
+        }
+        let network = &network(self)?;
         let Material { data, device, rng, .. } = self.material;
         let preset = self.material.preset();
         let started = Instant::now();
@@ -179,7 +205,9 @@ impl Readouts<'_, '_> {
             &mut rng.stream("head.weight"),
         )?;
         let found = self.head(&mut head, network, &train, &test, (logged, started))?;
-        Ok(ReadoutResult { name: name.to_string(), ..found })
+        let found = ReadoutResult { name: name.to_string(), ..found };
+        self.recorder.keep(logged, &found, &[])?;
+        Ok(found)
     }
 
     /// Trains and tests the head: on features that are computed once or, if images are augmented, on those of an

@@ -6,6 +6,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use candle::{Device, Tensor};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{self, MODEL, STATE};
@@ -13,8 +15,8 @@ use crate::engine::CARD_START;
 use crate::own_folder::{PROGRAM, Prepared};
 use crate::text::read_own_text;
 use crate::{
-    Error, EventFile, FolderKind, OwnFolder, Picture, Result, Results, atomic, save_text,
-    tensorboard,
+    Checkpoint, Error, EventFile, FolderKind, OwnFolder, Picture, Result, Results, atomic,
+    save_checkpoint, save_text, tensorboard,
 };
 
 pub(crate) const CONFIG: &str = "config.json";
@@ -22,6 +24,12 @@ const METRICS: &str = "metrics.jsonl";
 const RESULTS: &str = "results.json";
 const CARD: &str = "README.md";
 const REPORT: &str = "report.html";
+/// What finished read-outs gave, until the run is complete.
+const KEPT: &str = "readouts.safetensors";
+/// Begins the name of a read-out in the metadata of this file.
+const READOUT: &str = "readout: ";
+/// In these metadata, the seconds that the run had taken when the last read-out was kept.
+const SECONDS: &str = "total_seconds";
 const ANALYSIS: &str = "analysis-";
 /// How long to wait for a folder that another analysis writes into.
 const WAIT: Duration = Duration::from_millis(100);
@@ -44,6 +52,7 @@ static RUN: FolderKind = FolderKind {
     files: &[CONFIG, METRICS, RESULTS, MODEL, STATE, CARD, REPORT],
     writes: |name| {
         RUN.files.contains(&name)
+            || name == KEPT
             || name.ends_with(".png")
             || name.starts_with(tensorboard::PREFIX)
             || name.starts_with(ANALYSIS) && (name.ends_with(".csv") || name.ends_with(".json"))
@@ -64,6 +73,7 @@ static RUN: FolderKind = FolderKind {
 /// | `report.html` | the report, if the program writes one: a page to open in a browser |
 /// | `model.safetensors` | the trained model, with its read-out |
 /// | `state.safetensors` | what is needed to continue the run |
+/// | `readouts.safetensors` | what the finished read-outs gave, until the run is complete |
 /// | `*.png` | pictures |
 /// | `analysis-*` | pictures, tables and figures of a later [analysis](Self::analysis) |
 ///
@@ -74,8 +84,8 @@ pub struct RunFolder {
     metrics: File,
     /// Events of learning, by step.
     events: EventFile,
-    /// Events of read-outs, by their own epochs: in a separate file, because read-outs are repeated when a run
-    /// continues. Created with the first read-out.
+    /// Events of read-outs, by their own epochs: in a separate file, because an unfinished read-out begins again when a
+    /// run continues. Created with the first read-out.
     readout_events: Option<EventFile>,
     started: Instant,
     /// Seconds that the run took before it was interrupted.
@@ -244,8 +254,8 @@ impl RunFolder {
 
     /// Opens the folder of an interrupted run to continue it after `step`: metrics and events are appended, and the
     /// clock continues from the last line that is kept. Lines of later steps, which the interrupted run logged but
-    /// whose weights it did not save, and lines of read-outs are removed, as are the model, its card, the results, the
-    /// report and the analyses of a run that was complete, because it no longer is.
+    /// whose weights it did not save, and lines of read-outs that had not finished are removed, as are the model, its
+    /// card, the results, the report and the analyses of a run that was complete, because it no longer is.
     ///
     /// # Errors
     /// When another run is in the folder, or it cannot be read or written to, is not the folder of a run, or holds a
@@ -253,11 +263,22 @@ impl RunFolder {
     pub fn resume(path: impl AsRef<Path>, step: u64) -> Result<Self> {
         let mut folder = OwnFolder::open(path, &RUN)?;
         let metrics = folder.path().join(METRICS);
-        let (mut kept, mut earlier) = (String::new(), 0.0);
+        let finished = match kept_in(folder.path(), &Device::Cpu)? {
+            Some(checkpoint) => checkpoint.metadata,
+            None => BTreeMap::new(),
+        };
+        let (mut kept, mut earlier, mut readouts) = (String::new(), 0.0, Vec::new());
         for (line, text) in read_lines(&metrics)? {
-            if matches!(line.moment, Moment::Learning { step: at, .. } if at <= step) {
+            let stays = match &line.moment {
+                Moment::Learning { step: at, .. } => *at <= step,
+                Moment::Readout { readout, .. } => finished.contains_key(&entry(readout)),
+            };
+            if stays {
                 kept += &(text + "\n");
                 earlier = line.seconds;
+                if matches!(line.moment, Moment::Readout { .. }) {
+                    readouts.push(line);
+                }
             }
         }
         let of_the_end = [RESULTS, REPORT, MODEL, CARD];
@@ -272,7 +293,55 @@ impl RunFolder {
         let paths = of_learning.map(|name| folder.path().join(name)).filter(|path| path.exists());
         events.append(&paths.collect::<Vec<_>>(), step)?;
         folder.remove(old.iter())?;
-        Ok(Self::of(folder, metrics, events, earlier))
+        let seconds = finished.get(SECONDS).and_then(|seconds| seconds.parse().ok());
+        let mut run = Self::of(folder, metrics, events, earlier).after(seconds.unwrap_or(0.0));
+        for LogLine { moment, values, .. } in readouts {
+            let values = values.iter().map(|(name, value)| (&name[..], value.unwrap_or(f64::NAN)));
+            run.show(moment, &values.collect::<Vec<_>>())?;
+        }
+        Ok(run)
+    }
+
+    /// Removes what the finished read-outs of an interrupted run gave, so that it trains them again.
+    pub(crate) fn forget_readouts(path: &Path) -> Result<()> {
+        OwnFolder::open(path, &RUN)?.clear(|name| name == KEPT)
+    }
+
+    /// See [`Recorder::keep`](crate::Recorder::keep).
+    pub(crate) fn keep(
+        &mut self,
+        readout: &str,
+        result: &impl Serialize,
+        tensors: &[(String, Tensor)],
+    ) -> Result<()> {
+        let path = self.folder.claim(KEPT)?;
+        let result = serde_json::to_string(result)
+            .map_err(|source| Error::Json { what: path.display().to_string(), source })?;
+        let (mut tensors, mut metadata) = (tensors.to_vec(), BTreeMap::new());
+        // Closed before the file is replaced.
+        if let Some(earlier) = kept_in(self.path(), &Device::Cpu)? {
+            for name in earlier.names() {
+                tensors.push((name.to_string(), earlier.tensor(name)?));
+            }
+            metadata = earlier.metadata;
+        }
+        metadata.insert(entry(readout), result);
+        metadata.insert(SECONDS.to_string(), self.seconds().to_string());
+        self.sync_log()?;
+        save_checkpoint(path, &tensors, &metadata)
+    }
+
+    /// See [`Recorder::kept`](crate::Recorder::kept).
+    pub(crate) fn kept<T: DeserializeOwned>(
+        &self,
+        readout: &str,
+        device: &Device,
+    ) -> Result<Option<(T, Checkpoint)>> {
+        let Some(file) = kept_in(self.path(), device)? else { return Ok(None) };
+        let Some(text) = file.metadata.get(&entry(readout)) else { return Ok(None) };
+        let result = serde_json::from_str(text)
+            .map_err(|source| Error::NotJson { path: file.path().to_path_buf(), source })?;
+        Ok(Some((result, file)))
     }
 
     /// Whether a run writes a file of this name into its folder.
@@ -423,7 +492,12 @@ impl RunFolder {
             .map_err(|source| Error::Json { what: path.display().to_string(), source })?;
         text.push(b'\n');
         self.metrics.write_all(&text).map_err(Error::io("write", &path))?;
-        match line.moment {
+        self.show(line.moment, values)
+    }
+
+    /// Shows values in TensorBoard.
+    fn show(&mut self, moment: Moment, values: &[(&str, f64)]) -> Result<()> {
+        match moment {
             Moment::Learning { step, .. } => {
                 let tags = values.iter().map(|(name, _)| tag(name)).collect::<Vec<_>>();
                 let values = tags.iter().map(String::as_str).zip(values.iter().map(|v| v.1));
@@ -467,14 +541,26 @@ impl RunFolder {
         save_text(self.path().join(CARD), text)
     }
 
-    /// Writes `results.json`: the run is complete.
+    /// Writes `results.json`: the run is complete. What was kept of its read-outs is removed.
     ///
     /// # Errors
     /// When the log cannot be brought to the disk, or the file cannot be written.
     pub fn finish(&self, results: &Results) -> Result<()> {
         self.sync_log()?;
-        atomic::save_json(self.path().join(RESULTS), results)
+        atomic::save_json(self.path().join(RESULTS), results)?;
+        self.folder.clear(|name| name == KEPT)
     }
+}
+
+/// The file of the finished read-outs in a folder; `None` if there is none.
+fn kept_in(folder: &Path, device: &Device) -> Result<Option<Checkpoint>> {
+    let path = folder.join(KEPT);
+    path.exists().then(|| Checkpoint::load(path, device)).transpose()
+}
+
+/// The metadata entry of a read-out in this file.
+fn entry(readout: &str) -> String {
+    format!("{READOUT}{readout}")
 }
 
 /// The TensorBoard tag of a value. `layers.0.mean_radius`, named after the layer's tensors, becomes
@@ -511,7 +597,7 @@ fn is_own(path: &Path) -> bool {
         ),
         Some(METRICS) => read_lines(path).is_ok(),
         Some(RESULTS) => matches!(read_json::<Results>(path), Ok(Some(_))),
-        Some(MODEL | STATE) => checkpoint::is_own(path),
+        Some(MODEL | STATE | KEPT) => checkpoint::is_own(path),
         Some(REPORT) => RunFolder::is_report(path),
         Some(CARD) => read_own_text(path).is_ok_and(|text| text.starts_with(CARD_START)),
         _ => true,

@@ -1,11 +1,13 @@
 //! Shared by several tests.
 
 use candle::{DType, Device, Tensor};
+use candle_hebbian::Rng;
+use hebbian_data::transforms::{Image, Pipeline, Shape, Transform};
 use hebbian_data::{Dataset, Hub, LoadOptions, load_from_hub};
-use hebbian_train::{Figure, Picture, Study, StudyOptions, Table};
+use hebbian_train::{Figure, Picture, Stop, Study, StudyOptions, Table};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 /// The result of a test.
@@ -42,6 +44,40 @@ pub fn refused(experiment: impl FnOnce(&Study) -> hebbian_train::Result<String>)
     let error = experiment(&study).err().ok_or("it went well")?.to_string();
     assert_eq!(std::fs::read_to_string(&results)?, before, "{error}");
     Ok(error)
+}
+
+/// Leaves images as they are, and asks a run to stop when it reads one after a text has come into a file.
+#[derive(Debug)]
+struct StopsAfter {
+    text: &'static str,
+    file: PathBuf,
+    stop: Stop,
+}
+
+impl Transform for StopsAfter {
+    fn shape(&self, image: Shape) -> hebbian_data::Result<Shape> {
+        Ok(image)
+    }
+
+    fn apply(&self, image: Image, _: &mut Rng) -> hebbian_data::Result<Image> {
+        let text = self.text.as_bytes();
+        let has_come = |bytes: Vec<u8>| bytes.windows(text.len()).any(|part| part == text);
+        if self.stop.asked().is_none() && std::fs::read(&self.file).is_ok_and(has_come) {
+            self.stop.ask(15);
+        }
+        Ok(image)
+    }
+}
+
+/// Returns the same images, with which a run is asked to stop when it reads one after `text` has come into `file`.
+pub fn stopping_after(
+    text: &'static str,
+    file: &Path,
+    stop: &Stop,
+    data: Dataset,
+) -> Result<Dataset> {
+    let stops = StopsAfter { text, file: file.to_path_buf(), stop: stop.clone() };
+    Ok(data.with_transforms(Pipeline::default().then(stops), Pipeline::default())?)
 }
 
 /// The data set of this name in a Hugging Face folder beside the workspace; `None`, with a message, if there is no such

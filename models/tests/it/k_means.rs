@@ -1,6 +1,6 @@
 //! K-means on whitened patches: worked examples in f64, properties on digits, and what must fail.
 
-use crate::common::{Result, near};
+use crate::common::{Result, near, stopping_after};
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use hebbian_data::{Covariance, Dataset, ImageSet, digits};
@@ -8,8 +8,8 @@ use hebbian_models::k_means::{
     KMeans, Options, Preset, Start as Centroids, contrast, distances, lloyd, triangle,
 };
 use hebbian_train::{
-    Error, Learner, Method, Model, Preset as _, RunOptions, Start, Stop, all_presets, find_preset,
-    train,
+    Checkpoint, Error, Learner, Method, Model, Preset as _, ReadoutResult, RunOptions, Start, Stop,
+    all_presets, find_preset, train,
 };
 
 const CPU: &Device = &Device::Cpu;
@@ -148,22 +148,34 @@ fn a_seed_makes_the_centroids() -> Result {
     Ok(())
 }
 
-/// A run that was stopped during its read-out and is resumed ends in the same bytes.
+/// A run that was stopped during its read-outs and is resumed ends in the same bytes. What the first one gave is kept
+/// while the second is fitted: it still has the time that it took.
 #[test]
 fn goes_on_after_a_stop() -> Result {
     let folder = tempfile::tempdir()?;
     let options = Options { preset: preset()? };
-    let run = |name: &str, resume: bool, stop: &Stop| {
+    let run = |name: &str, resume: bool, stop: &Stop, data: &Dataset| {
         let how = RunOptions { resume, stop: stop.clone(), quiet: true, ..RunOptions::default() };
-        train::<KMeans>(&options, &digits(), CPU, &how, &folder.path().join(name))
+        train::<KMeans>(&options, data, CPU, &how, &folder.path().join(name))
     };
-    run("whole", false, &Stop::default())?;
+    let whole = run("whole", false, &Stop::default(), &digits())?.results;
     let asked = Stop::default();
     asked.ask(2);
-    let Err(Error::Stopped { signal: 2, .. }) = run("stopped", false, &asked) else {
+    let Err(Error::Stopped { signal: 2, .. }) = run("stopped", false, &asked, &digits()) else {
         return Err("it was to stop".into());
     };
-    run("stopped", true, &Stop::default())?;
+    let (kept, later) = (folder.path().join("stopped/readouts.safetensors"), Stop::default());
+    let data = stopping_after("readout: ridge", &kept, &later, digits())?;
+    let Err(Error::Stopped { signal: 15, .. }) = run("stopped", true, &later, &data) else {
+        return Err("it was to stop again".into());
+    };
+    let metadata = Checkpoint::load(&kept, CPU)?.metadata;
+    let (_, first): (f64, ReadoutResult) = serde_json::from_str(&metadata["readout: ridge"])?;
+    let resumed = run("stopped", true, &Stop::default(), &digits())?.results;
+    assert_eq!(resumed.readouts[0], first);
+    assert_eq!((resumed.confusion, resumed.extras), (whole.confusion, whole.extras));
+    assert_eq!(resumed.readouts[1].confusion, whole.readouts[1].confusion);
+    assert!(!kept.exists());
     let model = |name: &str| std::fs::read(folder.path().join(name).join("model.safetensors"));
     assert_eq!(model("whole")?, model("stopped")?);
     Ok(())

@@ -1,7 +1,7 @@
 //! SoftHebb as the engine runs it: it ends in the same bits however often it stops, is checked before it learns, and is
 //! loaded without data.
 
-use crate::common::Result;
+use crate::common::{Result, stopping_after};
 use candle::{DType, Device, Tensor};
 use candle_hebbian::Rng;
 use hebbian_data::transforms::InputConfig;
@@ -12,8 +12,8 @@ use hebbian_models::softhebb::{
 };
 use hebbian_train::{
     Checkpoint, Clock, Counts, Error, Figures, Learner as _, LogLine, Measured, Method, Model as _,
-    Picture, Progress, Recorder, Run, RunOptions, Start, State, Stop, Study, StudyOptions,
-    evaluate, save_checkpoint, train,
+    Picture, Progress, Recorder, Run, RunFolder, RunOptions, Start, State, Stop, Study,
+    StudyOptions, evaluate, save_checkpoint, train,
 };
 use serde_json::{Value, json};
 use std::cell::RefCell;
@@ -362,6 +362,77 @@ fn the_head_may_learn_longer() -> Result {
     let error = refused.expect_err("other rates").to_string();
     assert!(error.contains("3 head_epochs, not of 4"), "{error}");
     assert_eq!(std::fs::read(out.join("results.json"))?, before);
+    Ok(())
+}
+
+/// Runs until an image is read after `line` has come into the log. There it must stop.
+fn stop_after(line: &'static str, options: &Options, resume: bool, out: &Path) -> Result {
+    let (how, log) = (RunOptions { resume, ..how() }, out.join("metrics.jsonl"));
+    let data = stopping_after(line, &log, &how.stop, data(61))?;
+    let stopped = train::<Softhebb>(options, &data, CPU, &how, out);
+    assert!(matches!(stopped, Err(Error::Stopped { signal: 15, .. })), "{line}");
+    assert!(std::fs::read_to_string(log)?.contains(line), "it stopped before {line}");
+    Ok(())
+}
+
+/// A run that stops while its controls learn goes on with the one that had not finished: the log still has the times at
+/// which the others were trained. It ends in the same bits.
+#[test]
+fn finished_readouts_are_not_trained_again() -> Result {
+    let modes = [Mode::Successive, Mode::Simultaneous, Mode::RandomCalibrated];
+    let linear = modes.into_iter().map(small).collect::<Result<Vec<_>>>()?;
+    for preset in linear.into_iter().chain([decaying(Mode::Successive)?]) {
+        let folder = tempfile::tempdir()?;
+        let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+        let options = Options { preset, baselines: true };
+        train::<Softhebb>(&options, &data(61), CPU, &how(), &whole)?;
+
+        stop_after(r#""readout":"head","epoch":2.0"#, &options, false, &parts)?;
+        // As if it had been killed before the other read-outs of the features.
+        let kept = parts.join("readouts.safetensors");
+        let checkpoint = Checkpoint::load(&kept, CPU)?;
+        let mut metadata = checkpoint.metadata.clone();
+        assert!(metadata.remove("readout: all of the features").is_some());
+        save_checkpoint(&kept, &tensors(&checkpoint)?, &metadata)?;
+        let line = r#""readout":"head on random features, draw 1","epoch":2.0"#;
+        stop_after(line, &options, true, &parts)?;
+        let before = RunFolder::history(&parts)?.0;
+
+        let resume = RunOptions { resume: true, ..how() };
+        let run = train::<Softhebb>(&options, &data(61), CPU, &resume, &parts)?;
+        assert_eq!(&run.history.0[..before.len()], &before[..]);
+        // An event has as many bytes whenever it was written.
+        let events = |out: &Path| -> Result<u64> {
+            let name = |file: &std::fs::DirEntry| file.file_name().to_string_lossy().into_owned();
+            let mut files = out.read_dir()?.flatten();
+            let events = files.find(|file| name(file).ends_with(".readouts"));
+            Ok(events.ok_or("no events of read-outs")?.metadata()?.len())
+        };
+        assert_eq!(events(&whole)?, events(&parts)?);
+        assert_eq!(figures(&whole)?, figures(&parts)?);
+        let model = |out: &Path| std::fs::read(out.join("model.safetensors"));
+        assert!(model(&whole)? == model(&parts)?);
+        assert!(!kept.exists());
+    }
+    Ok(())
+}
+
+/// What short heads gave is not taken for that of long ones, and if the longer run stops too, it goes on with its own.
+#[test]
+fn heads_that_learn_longer_are_all_trained_again() -> Result {
+    let folder = tempfile::tempdir()?;
+    let (whole, grown) = (folder.path().join("whole"), folder.path().join("grown"));
+    let mut options = Options { preset: small(Mode::Successive)?, baselines: true };
+    let line = r#""readout":"head on random features, draw 1","epoch":2.0"#;
+    stop_after(line, &options, false, &grown)?;
+    options.preset.training.head_epochs = 21;
+    stop_after(r#""readout":"head on raw pixels","epoch":21.0"#, &options, true, &grown)?;
+    let resume = RunOptions { resume: true, ..how() };
+    train::<Softhebb>(&options, &data(61), CPU, &resume, &grown)?;
+    train::<Softhebb>(&options, &data(61), CPU, &how(), &whole)?;
+    assert_eq!(figures(&whole)?, figures(&grown)?);
+    let model = |out: &Path| std::fs::read(out.join("model.safetensors"));
+    assert!(model(&whole)? == model(&grown)?);
     Ok(())
 }
 

@@ -1,13 +1,15 @@
 use std::collections::BTreeMap;
 
-use candle::Tensor;
+use candle::{Device, Tensor};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::same_run::RESUMED;
 use super::{Clock, RunOptions};
 use crate::{
-    ConfusionMatrix, Error, Moment, Picture, Progress, ReadoutResult, Result, RunFolder,
-    check_finite,
+    Checkpoint, ConfusionMatrix, Error, Moment, Picture, Progress, ReadoutResult, Result,
+    RunFolder, check_finite,
 };
 
 /// The result of a run, as its learner reports it.
@@ -28,6 +30,7 @@ pub struct Figures {
 pub struct Recorder<'a> {
     pub(super) folder: &'a mut RunFolder,
     pub(super) options: &'a RunOptions,
+    pub(super) device: &'a Device,
     pub(super) clock: Clock,
 }
 
@@ -39,6 +42,31 @@ impl Recorder<'_> {
     pub fn log(&mut self, readout: &str, epoch: usize, values: &[(&str, f64)]) -> Result<()> {
         let (readout, epoch) = (readout.to_string(), epoch as u64);
         self.folder.log(Moment::Readout { readout, epoch }, values)
+    }
+
+    /// Returns what a learner [kept](Self::keep) of a read-out before the run was interrupted, with the checkpoint that
+    /// holds its tensors; `None` if the read-out has not finished. Drop the checkpoint before the next read-out is kept,
+    /// which replaces the file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or holds something else of this read-out.
+    pub fn kept<T: DeserializeOwned>(&self, readout: &str) -> Result<Option<(T, Checkpoint)>> {
+        self.folder.kept(readout, self.device)
+    }
+
+    /// Keeps what the read-out called `readout` gave now that it has finished, so that it is not trained again when the
+    /// run is interrupted later and continues; its lines in the [log](Self::log) have the same name. The tensors of all
+    /// read-outs have different names. A run that continues for longer trains all of its read-outs again.
+    ///
+    /// # Errors
+    /// When the result has no JSON form, or the file cannot be written.
+    pub fn keep(
+        &mut self,
+        readout: &str,
+        result: &impl Serialize,
+        tensors: &[(String, Tensor)],
+    ) -> Result<()> {
+        self.folder.keep(readout, result, tensors)
     }
 
     /// Saves a picture as `NAME.png`.
@@ -62,8 +90,8 @@ impl Recorder<'_> {
     /// Returns an error if the run is to stop: call it now and then, between two pieces of work.
     ///
     /// # Errors
-    /// When the run was asked to stop. What was learned is saved; read-outs start again when the
-    /// run continues.
+    /// When the run was asked to stop. What was learned is saved; a read-out that was not [kept](Self::keep) starts
+    /// again when the run continues.
     pub fn go_on(&self) -> Result<()> {
         match self.options.stop.asked() {
             Some(signal) => Err(Error::Stopped {

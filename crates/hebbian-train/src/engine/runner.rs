@@ -102,7 +102,7 @@ pub fn run<L: Learner>(
     let _watch = options.stop.watch();
     job.learn(&mut folder, resumed)?;
     let clock = job.learner.clock();
-    let mut recorder = Recorder { folder: &mut folder, options, clock };
+    let mut recorder = Recorder { folder: &mut folder, options, device, clock };
     let figures = job.learner.finish(&mut recorder)?;
     job.check("the read-out")?;
     job.save_model(&folder.model())?;
@@ -207,6 +207,9 @@ impl<L: Learner> Job<'_, L> {
         let values: Value = number(&checkpoint, "state", &state)?;
         self.learner.model_mut().restore(&mut checkpoint)?;
         self.learner.go_on(clock, &values, &mut checkpoint)?;
+        if same == Same::Longer {
+            RunFolder::forget_readouts(self.out)?;
+        }
         let load = found.get("load").cloned().unwrap_or_default();
         Ok(GoOn::From(RunFolder::resume(self.out, steps)?.after(total_seconds), load))
     }

@@ -427,9 +427,28 @@ impl<N: Unsupervised> UnsupervisedLearner<N> {
     }
 
     /// The figures of [`ridge`](Self::ridge) on the features, beside those on raw pixels.
-    fn finish_with_ridge(&mut self, recorder: &Recorder<'_>, alphas: &[f64]) -> Result<Figures> {
-        let features = |images: &Tensor| self.model.features(images);
-        let (head, alpha, judged) = self.ridge("ridge", alphas, recorder, features)?;
+    fn finish_with_ridge(
+        &mut self,
+        recorder: &mut Recorder<'_>,
+        alphas: &[f64],
+    ) -> Result<Figures> {
+        let (name, width) = ("ridge", self.model.network.width());
+        let kept = match recorder.kept::<(f64, ReadoutResult)>(name)? {
+            Some((kept, checkpoint)) => {
+                let head = LinearReadout::restore(&checkpoint, self.model.classes, width)?;
+                head.map(|head| (head, kept))
+            }
+            None => None,
+        };
+        let (head, (alpha, judged)) = match kept {
+            Some(kept) => kept,
+            None => {
+                let features = |images: &Tensor| self.model.features(images);
+                let (head, alpha, judged) = self.ridge(name, alphas, recorder, features)?;
+                recorder.keep(name, &(alpha, &judged), &head.tensors())?;
+                (head, (alpha, judged))
+            }
+        };
         let pixels = |images: &Tensor| Ok(images.flatten_from(1)?);
         let (_, _, pixels) = self.ridge("ridge on raw pixels", alphas, recorder, pixels)?;
         self.model.head = Some(head.to(&self.device)?);
