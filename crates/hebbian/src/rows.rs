@@ -54,6 +54,22 @@ pub(crate) fn augmented_rows(
     })
 }
 
+/// Computes the [`rows`] of the mirror images, left for right, of the images of a set.
+///
+/// # Errors
+/// As [`rows`].
+pub(crate) fn mirrored_rows(
+    model: &Model,
+    of: Of,
+    set: &ImageSet,
+    device: &Device,
+    progress: &mut Progress,
+) -> Result<Tensor> {
+    collected(model, of, set, progress, |indices| {
+        Ok(set.batch(indices, DType::F32, device)?.0.flip(&[3])?)
+    })
+}
+
 fn collected(
     model: &Model,
     of: Of,

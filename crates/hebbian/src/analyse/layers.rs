@@ -3,6 +3,7 @@
 //! ```text
 //! ridge             W = argmin Σ_i ‖W·x̂_i + b − y_i‖² + α‖W‖²    x̂ standardised features, y one-hot labels    class argmax_c (W·x̂ + b)_c
 //! ridge, augmented  the same, with the same α, where i goes over the training images and augmented copies of them
+//! ridge, mirrored   ridge, where the features of an image are the mean of its own and of its mirror image's
 //! means             class argmin_c ‖x − μ_c‖²                    μ_c the mean features of class c, as they are
 //! chance            the share of test images of the class that most training images have
 //! ```
@@ -11,7 +12,7 @@ use super::findings::{Findings, How, each};
 use super::lines::{self, Line};
 use super::opened::Opened;
 use super::settings::Settings;
-use crate::rows::{Of, Ridged, augmented_rows, rows};
+use crate::rows::{Of, Ridged, augmented_rows, mirrored_rows, rows};
 use anyhow::Result;
 use candle::Tensor;
 use candle_hebbian::Rng;
@@ -30,6 +31,9 @@ struct Decoded {
     /// The accuracy if ridge regression learns from augmented copies too.
     #[serde(skip_serializing_if = "Option::is_none")]
     ridge_augmented: Option<f64>,
+    /// The accuracy if ridge regression reads the mean of the features of an image and of its mirror image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ridge_mirrored: Option<f64>,
     nearest_class_mean: f64,
 }
 
@@ -49,23 +53,21 @@ struct Run {
 pub(super) fn analyse(runs: &[Opened], how: &How) -> Result<Findings> {
     let mut notes = Vec::new();
     let all = each(runs, &mut notes, |run| decode(run, how))?;
-    let augmented = how.settings.augment.is_some();
-    let heads = ["run", "layer", "features", "ridge", "ridge, augmented", "nearest class mean"];
-    let mut table =
-        Table::new(heads.into_iter().filter(|head| augmented || *head != "ridge, augmented"));
+    let ways = ways(&how.settings);
+    let heads = ["run", "layer", "features"].into_iter().chain(ways.iter().map(|way| way.0));
+    let mut table = Table::new(heads);
     let mut drawn = Vec::new();
     let most = all.iter().map(|(_, run)| run.layers.len()).max().unwrap_or(1) - 1;
     for (at, run) in &all {
         let chance = 100.0 * run.chance;
         let shared = [run.name.clone().into(), "chance".into(), Cell::Empty];
-        let columns = if augmented { 3 } else { 2 };
-        table.row(shared.into_iter().chain((0..columns).map(|_| chance.into())))?;
+        table.row(shared.into_iter().chain(ways.iter().map(|_| chance.into())))?;
         for layer in run.layers.iter().chain(&run.all) {
-            let accuracies = [layer.ridge].into_iter().chain(layer.ridge_augmented);
-            let accuracies = accuracies.chain([layer.nearest_class_mean]);
             let shared =
                 [run.name.clone().into(), layer.name.clone().into(), layer.features.into()];
-            table.row(shared.into_iter().chain(accuracies.map(|share| (100.0 * share).into())))?;
+            let accuracies = ways.iter().map(|(_, accuracy)| accuracy(layer));
+            let percent = accuracies.map(|share| share.map(|share| 100.0 * share).into());
+            table.row(shared.into_iter().chain(percent))?;
         }
         let line = |what: &str, dashed, accuracy: &dyn Fn(&Decoded) -> f64| {
             let points = (0u32..)
@@ -92,11 +94,28 @@ pub(super) fn analyse(runs: &[Opened], how: &How) -> Result<Findings> {
     Ok(Findings { picture: chart.draw()?, table, figures, notes })
 }
 
-/// The features of training images, those of the same images and augmented copies of them, and those of test images.
+/// The name of a way to read classes out, and its accuracy in a layer.
+type Way = (&'static str, fn(&Decoded) -> Option<f64>);
+
+/// The ways to read classes out that these settings ask for.
+fn ways(settings: &Settings) -> Vec<Way> {
+    let ways: [(bool, Way); 4] = [
+        (true, ("ridge", |layer| Some(layer.ridge))),
+        (settings.augment.is_some(), ("ridge, augmented", |layer| layer.ridge_augmented)),
+        (settings.mirrored, ("ridge, mirrored", |layer| layer.ridge_mirrored)),
+        (true, ("nearest class mean", |layer| Some(layer.nearest_class_mean))),
+    ];
+    ways.into_iter().filter(|(asked, _)| *asked).map(|(_, way)| way).collect()
+}
+
+/// The features of training images and of test images.
 #[derive(Clone)]
 struct Rows {
     train: Tensor,
+    /// Those of the training images and of augmented copies of them.
     augmented: Option<Tensor>,
+    /// The means of the features of an image and of its mirror image: for training, and for the test.
+    mirrored: Option<(Tensor, Tensor)>,
     test: Tensor,
 }
 
@@ -105,9 +124,17 @@ impl Rows {
     fn together(layers: &[Self]) -> candle::Result<Self> {
         let cat = |rows: Vec<&Tensor>| Tensor::cat(&rows, 1);
         let augmented: Vec<_> = layers.iter().filter_map(|rows| rows.augmented.as_ref()).collect();
+        let mirrored: Vec<_> = layers.iter().filter_map(|rows| rows.mirrored.as_ref()).collect();
         Ok(Self {
             train: cat(layers.iter().map(|rows| &rows.train).collect())?,
             augmented: if augmented.is_empty() { None } else { Some(cat(augmented)?) },
+            mirrored: match mirrored.is_empty() {
+                true => None,
+                false => Some((
+                    cat(mirrored.iter().map(|(train, _)| train).collect())?,
+                    cat(mirrored.iter().map(|(_, test)| test).collect())?,
+                )),
+            },
             test: cat(layers.iter().map(|rows| &rows.test).collect())?,
         })
     }
@@ -120,7 +147,7 @@ impl Rows {
         classes: usize,
         penalties: &[f64],
     ) -> Result<Decoded> {
-        let Self { train, augmented, test } = self;
+        let Self { train, augmented, mirrored, test } = self;
         let (images, features) = train.dims2()?;
         let means = NearestClassMean::fit(&train, labels, classes)?;
         let ridged = Ridged::new(train, &test, classes)?;
@@ -131,26 +158,31 @@ impl Rows {
             let labels = labels.repeat(rows.dim(0)? / images);
             Ridged::new(rows, &test, classes)?.accuracy(&labels, test_labels, &[penalty])
         };
+        let of_means = |(train, test): (Tensor, Tensor)| {
+            Ridged::new(train, &test, classes)?.accuracy(labels, test_labels, penalties)
+        };
         Ok(Decoded {
             name,
             features,
             ridge,
             penalty,
             ridge_augmented: augmented.map(of_all).transpose()?.map(|(accuracy, _)| accuracy),
+            ridge_mirrored: mirrored.map(of_means).transpose()?.map(|(accuracy, _)| accuracy),
             nearest_class_mean: means.accuracy(&test, test_labels)?,
         })
     }
 }
 
 fn decode(run: &Opened, how: &How) -> Result<Run> {
-    let Settings { augment, augmented_copies, penalty, seed, .. } = &how.settings;
+    let Settings { augment, augmented_copies, mirrored, penalty, seed, .. } = &how.settings;
     let (model, (train, test)) = (run.model()?, run.some_images(&how.settings)?);
     let copies = if augment.is_some() { *augmented_copies } else { 0 };
     let augmentation = Pipeline::new(&augment.clone().unwrap_or_default())?;
     let train = train.with_transforms(train.transforms().clone(), augmentation)?;
     let rng = Rng::new(*seed).stream("layers");
     let (classes, units) = (model.class_names().len(), model.network().units()?);
-    let images = ((1 + copies) * train.len() + test.len()) * (model.layers() + 1);
+    let sides = if *mirrored { 2 } else { 1 };
+    let images = (sides * (train.len() + test.len()) + copies * train.len()) * (model.layers() + 1);
     let mut progress = Progress::new(images as u64, &format!("{}, layers", run.name), how.quiet);
     let mut rows = |of| -> Result<Rows> {
         let device = &how.device;
@@ -158,10 +190,20 @@ fn decode(run: &Opened, how: &How) -> Result<Run> {
         for copy in 0..copies {
             all.push(augmented_rows(model, of, &train, (copy, &rng), device, &mut progress)?);
         }
+        let (train_rows, test_rows) =
+            (all[0].clone(), rows(model, of, &test, device, &mut progress)?);
+        let mut mean = |rows: &Tensor, set| -> Result<Tensor> {
+            let mirrored = mirrored_rows(model, of, set, device, &mut progress)?;
+            Ok(((rows + mirrored)? * 0.5)?)
+        };
         Ok(Rows {
-            train: all[0].clone(),
             augmented: if copies > 0 { Some(Tensor::cat(&all, 0)?) } else { None },
-            test: rows(model, of, &test, device, &mut progress)?,
+            mirrored: match mirrored {
+                true => Some((mean(&train_rows, &train)?, mean(&test_rows, &test)?)),
+                false => None,
+            },
+            train: train_rows,
+            test: test_rows,
         })
     };
     let labels = (train.labels(), test.labels());

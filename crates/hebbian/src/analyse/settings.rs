@@ -29,6 +29,10 @@ pub(super) struct Settings {
     /// Changed copies of each training image, for --augment
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub augmented_copies: usize,
+    /// Fit ridge regression of layers once more, on the mean of the features of each image and of its mirror image
+    #[arg(long)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub mirrored: bool,
     /// Shares of labels, in percent
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_values_t = [1.0, 2.0, 5.0, 10.0, 100.0])]
     pub shares: Vec<f64>,

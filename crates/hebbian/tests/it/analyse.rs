@@ -2,7 +2,7 @@
 
 use candle::{DType, Device};
 use hebbian_models::Model;
-use hebbian_train::{NearestClassMean, Readout};
+use hebbian_train::{NearestClassMean, Readout, Ridge, Standardisation};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Command, Output};
@@ -46,7 +46,7 @@ fn a_tiny_run_is_analysed() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     run(at, "out", &TINY);
-    let few = ["--draws", "3", "--random-networks", "2", "--queries", "100"];
+    let few = ["--draws", "3", "--random-networks", "2", "--queries", "100", "--mirrored"];
     let said = printed(at, &[&["analyse", "out", "--quiet"], &few[..]].concat());
     let out = at.join("out");
     let own: Value = serde_json::from_slice(&std::fs::read(out.join("run.json")).unwrap()).unwrap();
@@ -92,6 +92,27 @@ fn a_tiny_run_is_analysed() {
     let means = NearestClassMean::fit(&together(&images), train.labels(), 10).unwrap();
     let accuracy = means.accuracy(&together(&seen), test.labels()).unwrap();
     assert_eq!(layers["all"]["nearest_class_mean"], accuracy);
+    // The mean of the features of both sides, standardised.
+    assert!(said.contains("ridge, mirrored"), "{said}");
+    let pixels = |images: &candle::Tensor| images.flatten_from(1).unwrap();
+    let last =
+        |images: &candle::Tensor| model.layer_features(1, images).unwrap().flatten_from(1).unwrap();
+    type Features<'a> = &'a dyn Fn(&candle::Tensor) -> candle::Tensor;
+    let all = (&layers["all"], &together as Features);
+    let of = |layer: usize| &layers["layers"][layer];
+    for (found, features) in [(of(0), &pixels as Features), (of(2), &last), all] {
+        let mean = |images: &candle::Tensor| {
+            let other = features(&images.flip(&[3]).unwrap());
+            ((features(images) + other).unwrap() / 2.0).unwrap()
+        };
+        let (train_rows, rows) = (mean(&images), mean(&seen));
+        let scale = Standardisation::of(&train_rows).unwrap();
+        let alphas = [30.0, 300.0, 3000.0, 30000.0];
+        let fit = Ridge::fit_best(&train_rows, &scale, train.labels(), 10, &alphas).unwrap().0;
+        let accuracy = fit.accuracy(&scale.apply(&rows).unwrap(), test.labels()).unwrap();
+        assert_eq!(found["ridge_mirrored"], accuracy, "{found}");
+        assert_ne!(found["ridge_mirrored"], found["ridge"], "{found}");
+    }
     assert_eq!(
         (&layers["all"]["name"], &layers["all"]["features"]),
         (&json!("all layers"), &json!(48 * 16 + 96 * 4))
@@ -189,6 +210,7 @@ fn augmented_copies_are_read_out() {
         names.push(expected["name"].clone());
         let (same, flipped) = (&same["layers"][place], &flipped["layers"][place]);
         assert_eq!(expected["ridge_augmented"], Value::Null);
+        assert_eq!(expected["ridge_mirrored"], Value::Null);
         assert_eq!(same["ridge_augmented"], expected["ridge"], "{same}");
         assert_eq!(same["ridge"], flipped["ridge"]);
         let number = |value: &Value| value.as_f64().unwrap();
