@@ -7,7 +7,7 @@ use candle_hebbian::ops::repu;
 /// Normalises the contrast of rows `p (n, F)`: `(p − p̄)/√(var p + c)`, with the sample variance (over `F − 1`).
 ///
 /// # Errors
-/// No rows.
+/// If the device fails.
 pub fn contrast(rows: &Tensor, c: f64) -> Result<Tensor> {
     let centred = rows.broadcast_sub(&rows.mean_keepdim(D::Minus1)?)?;
     let freedom = rows.dim(D::Minus1)?.saturating_sub(1).max(1) as f64;

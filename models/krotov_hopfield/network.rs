@@ -5,6 +5,7 @@ use candle::{DType, Device, Tensor};
 use candle_hebbian::ops::repu;
 use candle_hebbian::{
     Competition, Geometry, KrotovHopfield, LargestEntry, Layer, Learner, LinearDecay, Rng, Steps,
+    wide_dtype,
 };
 use hebbian_train::{
     Checkpoint, Measured, Picture, Preset as _, Result, Units, Unsupervised, filter_picture,
@@ -74,12 +75,13 @@ impl Unsupervised for Network {
     }
 
     fn features(&self, images: &Tensor) -> Result<Tensor> {
-        let x = images.flatten_from(1)?;
+        let wide = |tensor: &Tensor| tensor.to_dtype(wide_dtype(tensor.dtype()));
+        let (x, weight) = (wide(&images.flatten_from(1)?)?, wide(&self.layer.weight().detach())?);
         let norm = x.sqr()?.sum_keepdim(1)?.sqrt()?;
         // A black image is divided by 1.
         let norm = (&norm + norm.eq(0.0)?.to_dtype(norm.dtype())?)?;
-        let u = x.broadcast_div(&norm)?.matmul(&self.layer.weight().detach().t()?)?;
-        Ok(repu(&u, 1.0)?.powf(self.preset.power)?)
+        let u = x.broadcast_div(&norm)?.matmul(&weight.t()?)?;
+        Ok(repu(&u, 1.0)?.powf(self.preset.power)?.to_dtype(images.dtype())?)
     }
 
     fn units(&self) -> Result<Option<Units>> {
@@ -104,8 +106,8 @@ impl Unsupervised for Network {
 
     /// The mean of `‖w_k‖_p`.
     fn measure(&self) -> Result<Measured> {
-        let (weight, p) = (self.layer.weight().detach(), self.preset.norm);
-        let norms = weight.abs()?.powf(p)?.sum(1)?.powf(1.0 / p)?.to_dtype(DType::F32)?;
+        let (weight, p) = (self.layer.weight().detach().to_dtype(DType::F32)?, self.preset.norm);
+        let norms = weight.abs()?.powf(p)?.sum(1)?.powf(1.0 / p)?;
         let norm = f64::from(norms.mean_all()?.to_scalar::<f32>()?);
         let values = vec![("mean_norm".to_string(), norm)];
         Ok(Measured { values, message: format!("norm {norm:.3}") })

@@ -256,6 +256,7 @@ fn presets_are_the_papers() -> Result {
         ];
         assert_eq!(found, want, "{name}");
         assert_eq!((preset.hidden, preset.output_norm, preset.dropout), (None, false, 0.5));
+        assert!(preset.dataset == "cifar10" && preset.input.is_empty(), "{name}");
         let t = &preset.training;
         assert_eq!((t.conv_learning_rate, t.weight_decay, t.learning_rate), (0.01, 0.05, 0.005));
         assert_eq!((t.batch_size, t.epochs, t.learning), (64, 100, Learning::GlobalDirection {}));
@@ -288,6 +289,8 @@ fn presets_are_the_papers() -> Result {
     assert_eq!((preset.hidden, preset.output_norm, preset.dropout), (Some(4096), true, 0.5));
     let t = &preset.training;
     assert_eq!((t.conv_learning_rate, t.weight_decay, t.learning_rate), (0.05, 0.01, 1e-4));
+    assert_eq!((t.batch_size, t.epochs, t.learning), (64, 100, Learning::GlobalDirection {}));
+    assert!(preset.dataset == "cifar10" && preset.input.is_empty());
     let network = Network::new(&preset, (3, 32, 32), 10, &Rng::new(0), DType::F32, CPU)?;
     assert_eq!(network.stack().output(), [256, 3, 3]);
     let dense = 4096 * 2304 + 3 * 4096 + 10 * 4096 + 10; // weights, biases, γ, β

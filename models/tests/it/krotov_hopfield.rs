@@ -109,6 +109,25 @@ mod by_hand {
         Ok(())
     }
 
+    /// Half precision is summed in f32: 4,096 pixels of 1 have a norm of 64, and weights of 1/32 respond to them, once
+    /// scaled, with 2, whose square is 4. Neither f16 nor bf16 could count so many ones. The weights have the 3-norm ½.
+    #[test]
+    fn many_pixels_in_half_precision() -> Result {
+        let mut preset = preset()?;
+        (preset.units, preset.norm, preset.power) = (2, 3.0, 2.0);
+        for dtype in [DType::F16, DType::BF16] {
+            let network = Network::new(&preset, 4096, &Rng::new(0), dtype, CPU)?;
+            network.layer().var()?.set(&(Tensor::ones((2, 4096), dtype, CPU)? / 32.0)?)?;
+            let h = network.features(&Tensor::ones((1, 1, 64, 64), dtype, CPU)?)?;
+            assert_eq!(h.dtype(), dtype);
+            near("h", &h, &[4.0, 4.0], 0.0)?;
+            let measured = network.measure()?;
+            let (name, norm) = &measured.values[0];
+            assert!(name == "mean_norm" && (norm - 0.5).abs() < 1e-5, "{name} {norm}");
+        }
+        Ok(())
+    }
+
     /// The feature of a unit that has diverged is NaN, and so are all features of an image with a pixel that is no
     /// number. The others are ½^4.5 and 0, for W·v = ½ and −.2.
     #[test]

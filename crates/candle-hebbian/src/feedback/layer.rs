@@ -6,7 +6,7 @@ use crate::geometry::Geometry;
 use crate::layer::{self, Layer};
 use crate::memory;
 use crate::ops::widen::check_like;
-use crate::ops::{Epilogue, masked};
+use crate::ops::{Epilogue, masked, sign};
 use crate::window::Conv2dConfig;
 use crate::{Rng, init};
 use candle::backprop::GradStore;
@@ -336,9 +336,9 @@ impl FeedbackLayer {
         let back = match (self.config.source, feedback) {
             _ if backprop => weight,
             (Source::Own, Some(feedback)) => feedback,
-            (Source::Signs { .. }, Some(feedback)) => (feedback.abs()? * weight.sign()?)?,
+            (Source::Signs { .. }, Some(feedback)) => (feedback.abs()? * sign(&weight)?)?,
             (Source::Signs { .. }, None) => {
-                (weight.sign()? * init::glorot_deviation(weight.shape()))?
+                (sign(&weight)? * init::glorot_deviation(weight.shape()))?
             }
             _ => weight,
         };

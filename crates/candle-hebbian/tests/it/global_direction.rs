@@ -67,8 +67,18 @@ fn a_dense_layer() -> Result<()> {
         ];
         near("|D̂|", &update.neg()?, size.as_flattened());
 
-        let signs = [[1.0, -1.0, 0.0], [-1.0, 1.0, 1.0], [0.0, -1.0, 1.0]];
-        let change = (update.neg()? * Tensor::new(&signs, CPU)?.to_dtype(dtype)?)?;
+        // The G of the example is not a product with these inputs. Three more rows that excite no unit, each with a
+        // single input of 1, carry it instead. Of an entry as small as −1e-9 the sign counts in full, and 0 has none.
+        let g = [[0.2, -1e-9, 0.0], [-3.0, 0.5, 0.1], [0.0, -0.2, 0.7]];
+        let g = Tensor::new(&g, CPU)?.to_dtype(dtype)?;
+        let silent = Tensor::zeros((1, 3, 3), dtype, CPU)?;
+        let rows = |first: &Tensor, more: &Tensor| Tensor::cat(&[first, more], 1);
+        let pre = rows(&x.unsqueeze(0)?, &Tensor::eye(3, dtype, CPU)?.unsqueeze(0)?)?;
+        let (u, y) = (rows(response.u(), &silent)?, rows(&post, &silent)?);
+        let error = rows(&post.zeros_like()?, &g.t()?.contiguous()?.unsqueeze(0)?)?;
+        let synapses = Synapses::new(&w, &pre, &u, &y)?.with_third(&error)?;
+        near("G", &synapses.third_product()?, &numbers(&g)?);
+        let change = synapses.update(&GlobalDirection)?.neg()?;
         let chain = Steps::builder(0.01).then(WeightDecay { rate: 0.05 });
         chain.build([w.clone()])?.descend(|_| Some(change.clone()))?;
         let after = [

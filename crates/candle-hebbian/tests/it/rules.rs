@@ -156,8 +156,8 @@ mod bcm {
         near("w", layer.weight(), &[0.15], 1e-12)
     }
 
-    /// The rule with the response of Jimenez Nimmo & Mondragón: the cosine of a row and a unit's weights,
-    /// `x·w/(‖w‖·√(‖x‖² + 1e-8))`.
+    /// The rule with the response of Jimenez Nimmo & Mondragón for a kernel of 1×1: the cosine of a row and a unit's
+    /// weights, `x·w/(‖w‖·√(‖x‖² + 1e-8))`. In a larger kernel of theirs, the weights of each tap have norm 1.
     struct OfCosines(Bcm);
 
     impl Rule for OfCosines {
@@ -486,13 +486,12 @@ fn forward_forward_is_a_third_factor() -> Result<()> {
 #[test]
 fn contrastive_forward_forward_is_a_third_factor() -> Result<()> {
     let (a, b) = (5f64.sqrt(), 1.25f64.sqrt());
-    let pairs = [[a, 0.0, -a], [0.0, a, -a], [b, b, -a], [b, b, -a]];
-    let weight = tensor(&[0.5, -0.25, -0.25, -0.25, 0.5, -0.5], &[2, 3])?;
+    // The last input is that of the bias, 1 in both inputs of a pair.
+    let pairs = [[a, 0.0, -a, 2.0], [0.0, a, -a, 2.0], [b, b, -a, 2.0], [b, b, -a, 2.0]];
+    let weight = tensor(&[0.5, -0.25, -0.25, 0.1, -0.25, 0.5, -0.5, -0.1], &[2, 4])?;
     let layer = Layer::from_tensor(&weight, Geometry::Dense)?;
-    let response = layer.response(&tensor(&pairs.concat(), &[4, 3])?)?;
-    // Both inputs of a pair have the bias.
-    let bias = tensor(&[0.2, -0.2], &[2])?;
-    let h = response.u().broadcast_add(&bias)?.relu()?;
+    let response = layer.response(&tensor(&pairs.concat(), &[4, 4])?)?;
+    let h = response.u().relu()?;
     let goodness = h.sqr()?.mean(2)?.squeeze(0)?.to_vec1::<f64>()?;
     let want = [1.8261068, 2.0927864, 1.2563216, 1.2563216];
     assert!(goodness.iter().zip(want).all(|(g, want)| (g - want).abs() < 1e-7), "{goodness:?}");
@@ -510,9 +509,10 @@ fn contrastive_forward_forward_is_a_third_factor() -> Result<()> {
         .synapses(&h)?
         .with_third(&tensor(&third, &[4])?)?
         .update(&ModulatedHebb::default())?;
-    let want =
+    let of_weights =
         [0.3659887397, 0.6302691969, -0.9962579365, 0.6995840798, 0.5075606071, -1.2071446869];
-    near("∂L/∂W", &update, &want, 1e-9)
+    near("∂L/∂W", &update.narrow(1, 0, 3)?, &of_weights, 1e-9)?;
+    near("∂L/∂b", &update.narrow(1, 3, 1)?, &[0.8910801881, 1.0797030320], 1e-9)
 }
 
 #[test]

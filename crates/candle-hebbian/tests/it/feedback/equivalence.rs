@@ -109,6 +109,19 @@ fn signs_follow_the_weights() -> Result<()> {
     Ok(())
 }
 
+/// A weight that has diverged has no sign, and sends back an error that is no number, although candle's `sign` of NaN
+/// is 0.
+#[test]
+fn the_sign_of_nan_is_nan() -> Result<()> {
+    let w = tensor(&[f64::NAN, -2.0, 0.0], &[1, 3])?;
+    for protocol in [Protocol::UniformSign, Protocol::FixedRandomSign] {
+        let layer = layer(&w, &w.ones_like()?, Geometry::Dense, protocol)?;
+        let k = flat(&layer.error_weight()?)?;
+        assert!(k[0].is_nan() && k[1] < 0.0 && k[2] == 0.0, "{protocol}: {k:?}");
+    }
+    Ok(())
+}
+
 /// The uniform size is `√(2/(fan-in + fan-out))`; the numbers are those of a ResNet with 16, 32 and 64 channels. At the
 /// start, where weights are uniform in `±a`, the cosine of `W` and `K` is `E|w|/√E[w²] = √3/2` with one size, and its
 /// square with sizes of the same distribution.
